@@ -1,0 +1,80 @@
+"""`python -m ca`: issue, list and show the lab's certificates.
+
+Reads LAB_STATE (the folder that holds ca-private, server-tls and client-tls) and LAB_SERVER_NAMES.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import catalogue
+from ca.issue import issue, ledger
+from ca.store import CERT, Store
+from catalogue import LabError, nearest
+
+
+def main() -> int:
+    """Run one command; print results on stdout, progress and errors on stderr. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ca", description="The lab's certificate authority.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("issue", help="issue what is missing; print the generation of what the server serves")
+    commands.add_parser("list", help="list everything that was issued")
+    show = commands.add_parser("show", help="print one certificate in words and as PEM")
+    show.add_argument("name")
+    arguments = parser.parse_args()
+    store = Store(Path(os.environ.get("LAB_STATE") or ".lab"))
+    try:
+        if arguments.command == "issue":
+            _issue(store)
+        elif arguments.command == "list":
+            _list(store)
+        else:
+            _show(store, arguments.name)
+    except LabError as error:
+        if os.environ.get("LAB_DEBUG") == "1":
+            raise
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _issue(store: Store) -> None:
+    start = time.monotonic()
+    names = os.environ.get("LAB_SERVER_NAMES", "")
+    done = issue(catalogue.load(), store, names, say=lambda line: print(line, file=sys.stderr))
+    duration_s = time.monotonic() - start
+    print(f"certificates: {len(done.issued)} issued, {done.kept} kept, in {duration_s:.2f} s", file=sys.stderr)
+    print(done.generation)
+
+
+def _list(store: Store) -> None:
+    for name, entry in ledger(store).items():
+        until = datetime.fromisoformat(entry.not_after)
+        print(f"{name:26} {entry.role:13} until {until:%Y-%m-%d}  {entry.subject}")
+
+
+def _show(store: Store, name: str) -> None:
+    entries = ledger(store)
+    if name not in entries:
+        raise LabError(f"could not show {name}", f"no such certificate; {nearest(name, entries)}", "make list")
+    entry = entries[name]
+    for label, value in (
+        ("subject", entry.subject),
+        ("issuer", entry.issuer),
+        ("serial", entry.serial),
+        ("sha256", entry.sha256),
+        ("names", ", ".join(entry.sans) or "none"),
+        ("usage", ", ".join(entry.eku) or "none"),
+        ("valid", f"{entry.not_before} to {entry.not_after}"),
+    ):
+        print(f"{label:8} {value}")
+    print((store.folder(entry.role, name) / CERT).read_text(), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Issue what is missing, and nothing that is still good.
+
+The ledger (the CA's own manifest, with its roots and intermediates) is saved after each certificate; the manifest that
+clients read appears when all are there. Killed in between, the next run goes on from the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from ca.certificates import Credential, make, san_text
+from ca.credentials import AUTHORITIES, CLIENTS, healthcheck, server_good
+from ca.recipe import SELF, Recipe
+from ca.store import CERT, CHAIN, FULLCHAIN, KEY, Store, write_file
+from catalogue import Catalogue, LabError, nearest
+from catalogue.manifest import NAME, Issued, Manifest
+from catalogue.manifest import load as load_manifest
+
+PUBLIC_ROOT = "public_root.pem"
+TRUST_FILE = "validation_fullchain.pem"
+
+_DNS_NAME = re.compile(r"(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+@dataclass(frozen=True)
+class Issuance:
+    """What an issue did: names and why each was issued; how many were kept; what the server serves now."""
+
+    issued: dict[str, str]
+    kept: int
+    generation: str
+
+
+def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Callable[[str], None] = print) -> Issuance:
+    """Complete the set of certificates in a store.
+
+    Args:
+        server_names: further names of the server, separated by commas: DNS names or IP addresses.
+        say: called with a line for each certificate that is issued.
+
+    Raises:
+        LabError: a name is no name, the catalogue needs a credential that nobody makes, a folder can't be
+            written, or the ledger is corrupt.
+    """
+    recipes = list(_recipes(catalogue, parse_names(server_names)))
+    with store.locked():
+        ledger = _ledger(store)
+        issued: dict[str, str] = {}
+        credentials: dict[str, Credential] = {}
+        entries: dict[str, Issued] = {}
+        for recipe in recipes:
+            folder = store.folder(recipe.role, recipe.name)
+            issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
+            held = store.read(folder)
+            why = _why_issue(recipe, held, issuer, ledger.get(recipe.name))
+            if why or held is None:
+                (store.client / NAME).unlink(missing_ok=True)
+                held = make(recipe, issuer)
+                store.write(folder, held)
+                issued[recipe.name] = why
+                say(f"issued {recipe.name}: {why}")
+            credentials[recipe.name] = held
+            entries[recipe.name] = _entry(recipe, held)
+            if issued.get(recipe.name):
+                _save(store, Manifest(catalogue.sha256, ledger | entries))
+        generation = _publish(store, credentials)
+        _save(store, Manifest(catalogue.sha256, entries))
+        published = {n: e for n, e in entries.items() if e.role not in ("root", "intermediate", "healthcheck")}
+        _write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
+    return Issuance(issued, len(recipes) - len(issued), generation)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Turn `a.example, 10.0.0.1` into subject alternative names."""
+    sans = []
+    for name in filter(None, (part.strip().lower() for part in text.split(","))):
+        try:
+            sans.append(f"IP:{ipaddress.ip_address(name)}")
+        except ValueError:
+            if not _DNS_NAME.fullmatch(name):
+                fact = f"{name!r} is neither a DNS name nor an IP address"
+                raise LabError("could not read LAB_SERVER_NAMES", fact, "make up LAB_SERVER_NAMES=lab.example,10.0.0.1") from None
+            sans.append(f"DNS:{name}")
+    return tuple(sans)
+
+
+def ledger(store: Store) -> dict[str, Issued]:
+    """Return everything that was issued, roots and intermediates included."""
+    return _ledger(store)
+
+
+def _recipes(catalogue: Catalogue, sans: tuple[str, ...]) -> Iterator[Recipe]:
+    yield from AUTHORITIES
+    yield server_good(sans)
+    yield healthcheck()
+    for name in catalogue.credentials:
+        if name not in CLIENTS:
+            fact = f"nothing makes the credential {name}; {nearest(name, CLIENTS)}"
+            raise LabError("could not issue the catalogue", fact, "edit ca/credentials.py")
+        yield CLIENTS[name]()
+
+
+def _why_issue(recipe: Recipe, held: Credential | None, issuer: Credential | None, entry: Issued | None) -> str:
+    """Return why a credential has to be issued, or nothing if it may be kept.
+
+    Roots and intermediates, which people import, are kept while they are valid; only their loss is an error.
+    """
+    if held is None:
+        if entry and recipe.is_ca:
+            fact = "its files are missing or damaged, and everything it signed depends on it"
+            raise LabError(f"could not keep {recipe.name}", fact, "make clean up")
+        return "its files were missing or damaged" if entry else "new"
+    if issuer and not _signed_by(held.certificate, issuer.certificate):
+        return f"its issuer {recipe.issuer} was issued again"
+    until = held.certificate.not_valid_after_utc
+    if recipe.is_ca:
+        return "it has expired" if until < datetime.now(UTC) else ""
+    if entry is None or entry.sha256 != _sha256(held.certificate):
+        return "an earlier issue was interrupted"
+    if entry.recipe != recipe.digest():
+        return "what it should say has changed"
+    if not recipe.validity.still_holds(held.certificate.not_valid_before_utc, until, datetime.now(UTC)):
+        return "its time is running out"
+    return ""
+
+
+def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # InvalidSignature or ValueError (names differ): either way not this issuer's
+        return False
+    return True
+
+
+def _publish(store: Store, credentials: dict[str, Credential]) -> str:
+    """Write the trust files beside the credentials; return a digest of all that the server reads."""
+    public_root = credentials["public-root"].cert_pem()
+    trust_file = b"".join(credentials[f"validation-{level}"].cert_pem() for level in ("intermediate", "root"))
+    for folder in (store.server, store.client):
+        _write_changed(folder / PUBLIC_ROOT, public_root)
+        _write_changed(folder / TRUST_FILE, trust_file)
+    served = trust_file + credentials["server-good"].cert_pem() + credentials["healthcheck"].cert_pem()
+    return hashlib.sha256(served).hexdigest()[:12]
+
+
+def _entry(recipe: Recipe, credential: Credential) -> Issued:
+    certificate = credential.certificate
+    folder = f"clients/{recipe.name}" if recipe.role == "client" else recipe.name
+    files = {"cert": CERT, "chain": CHAIN, "fullchain": FULLCHAIN, "privkey": KEY} if recipe.role == "client" else {}
+    return Issued(
+        role=recipe.role,
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        serial=f"{certificate.serial_number:x}",
+        sha256=_sha256(certificate),
+        sans=san_text(certificate),
+        eku=recipe.eku,
+        not_before=certificate.not_valid_before_utc.isoformat(),
+        not_after=certificate.not_valid_after_utc.isoformat(),
+        files={key: f"{folder}/{name}" for key, name in files.items()},
+        recipe=recipe.digest(),
+    )
+
+
+def _ledger(store: Store) -> dict[str, Issued]:
+    path = store.private / "ledger.json"
+    return load_manifest(path).credentials if path.exists() else {}
+
+
+def _save(store: Store, manifest: Manifest) -> None:
+    _write_changed(store.private / "ledger.json", manifest.dumps())
+
+
+def _write_changed(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        write_file(path, data)
+
+
+def _sha256(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()

@@ -1,0 +1,96 @@
+"""The three folders that separate who may read what, and how files get into them.
+
+Every file is written under a temporary name, synced and renamed, so nobody ever reads half of one. Keys are
+0600 from their first byte. The manifest is written last and removed first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ca.certificates import Credential, load
+from catalogue import LabError
+
+CERT, CHAIN, FULLCHAIN, KEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
+_TEMPORARY = ".writing-"
+
+
+class Store:
+    """`ca-private` (the CA alone), `server-tls` (the server reads) and `client-tls` (the client reads)."""
+
+    def __init__(self, state: Path) -> None:
+        self.private = state / "ca-private"
+        self.server = state / "server-tls"
+        self.client = state / "client-tls"
+
+    def folder(self, role: str, name: str) -> Path:
+        """Return the folder of a credential by its role."""
+        if role in ("root", "intermediate"):
+            return self.private / name
+        return self.server / name if role in ("server", "healthcheck") else self.client / "clients" / name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store alone: a second issue waits for the first. Clears what a killed one left behind."""
+        try:
+            for folder in (self.private, self.server, self.client):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.private / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise _unwritable(error) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for folder in (self.private, self.server, self.client):
+                for leftover in folder.rglob(f"{_TEMPORARY}*"):
+                    leftover.unlink()
+            yield
+        except OSError as error:
+            raise _unwritable(error) from None
+        finally:
+            os.close(lock)
+
+    def read(self, folder: Path) -> Credential | None:
+        """Load a credential, or None if it is not there whole: then it is to be issued again.
+
+        Raises:
+            LabError: it is there and may not be read.
+        """
+        try:
+            cert, chain, key = ((folder / name).read_bytes() for name in (CERT, CHAIN, KEY))
+            if (folder / FULLCHAIN).read_bytes() != cert + chain:
+                return None
+            return load(cert, chain, key)
+        except (FileNotFoundError, ValueError):
+            return None
+        except OSError as error:
+            cure = f"chown -R {os.getuid()} {folder.parent}"
+            raise LabError(f"could not read {error.filename}", error.strerror or str(error), cure) from None
+
+    def write(self, folder: Path, credential: Credential) -> None:
+        """Write a credential's four files, the key first."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cert, chain = credential.cert_pem(), credential.chain_pem()
+        write_file(folder / KEY, credential.key_pem(), 0o600)
+        write_file(folder / CHAIN, chain)
+        write_file(folder / FULLCHAIN, cert + chain)
+        write_file(folder / CERT, cert)
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace a file as a whole, or create it; readers see the old content or the new."""
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(temporary, path)
+
+
+def _unwritable(error: OSError) -> LabError:
+    where = error.filename or "the certificates"
+    return LabError(f"could not write {where}", error.strerror or str(error), "make clean up")

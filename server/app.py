@@ -1,0 +1,125 @@
+"""The application: it greets, and says who is calling."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel
+
+from server.identity import ClientIdentity, Identity, tls_of
+from server.protocol import TlsExtension
+
+HEALTH = "/healthz"
+_VERSIONS = {0x0303: "1.2", 0x0304: "1.3"}
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>mTLS lab</title>
+<style>
+body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; }}
+dt {{ color: #555; }} dd {{ margin: 0 0 .6rem; font-family: monospace; overflow-wrap: anywhere; }}
+</style>
+<h1>{greeting}</h1>
+<p>{explanation}</p>
+<dl>{facts}</dl>
+"""
+
+
+class TlsFacts(BaseModel):
+    """The connection: TLS version (`1.3`) and cipher suite (its IANA name)."""
+
+    version: str | None
+    cipher: str | None
+
+
+class WhoAmI(BaseModel):
+    """Who is calling: `identity` is null for an anonymous client, `tls` where the server can't know."""
+
+    identity: ClientIdentity | None
+    tls: TlsFacts | None
+
+
+class _NotHealth(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return HEALTH not in record.getMessage()
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Keep the health check out of the access log."""
+    logging.getLogger("uvicorn.access").addFilter(_NotHealth())
+    yield
+
+
+app = FastAPI(title="mTLS lab", lifespan=lifespan)
+app.add_middleware(TlsExtension)
+
+
+@app.get("/whoami")
+def whoami(request: Request, identity: Identity) -> WhoAmI:
+    """Say who is calling, over what."""
+    tls = tls_of(request)
+    facts = TlsFacts(version=_VERSIONS.get(tls["tls_version"]), cipher=tls["cipher_name"]) if tls else None
+    return WhoAmI(identity=identity, tls=facts)
+
+
+@app.get("/", response_model=None)
+def greet(request: Request, identity: Identity, accept: Annotated[str, Header()] = "") -> Response:
+    """Greet: as JSON, or as a page for a browser."""
+    who = whoami(request, identity)
+    greeting = f"Hello, {_name(identity)}!"
+    if "text/html" in accept:
+        return HTMLResponse(_page(greeting, who))
+    return JSONResponse({"message": greeting} | who.model_dump(mode="json"))
+
+
+@app.get(HEALTH, status_code=204, include_in_schema=False)
+def health() -> None:
+    """Answer the health check."""
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI document with the `mutualTLS` security scheme, which FastAPI has no class for."""
+    if not app.openapi_schema:
+        document = FastAPI.openapi(app)
+        scheme = {"type": "mutualTLS", "description": "A client certificate of the validation CA."}
+        document.setdefault("components", {})["securitySchemes"] = {"mutualTLS": scheme}
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["security"] = [{"mutualTLS": []}, {}]  # {}: an anonymous client is answered, too
+    assert app.openapi_schema is not None
+    return app.openapi_schema
+
+
+app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _name(identity: ClientIdentity | None) -> str:
+    return (identity.common_name or identity.subject or identity.sha256) if identity else "stranger"
+
+
+def _page(greeting: str, who: WhoAmI) -> str:
+    if who.identity:
+        explanation = "Your client certificate was verified."
+    elif who.tls:
+        explanation = "You sent no client certificate, so I don't know who you are."
+    else:
+        explanation = "This server does not tell the application about TLS, so I can't know who you are."
+    facts = who.identity.model_dump(mode="json") if who.identity else {}
+    facts |= {f"TLS {key}": value for key, value in who.tls.model_dump().items()} if who.tls else {}
+    rows = "".join(f"<dt>{html.escape(_words(k))}</dt><dd>{html.escape(_line(v))}</dd>" for k, v in facts.items())
+    return PAGE.format(greeting=html.escape(greeting), explanation=explanation, facts=rows)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _line(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,56 @@
+"""`python -m server.healthcheck [--wait SECONDS]`: does the server answer?
+
+It presents the health check's own credential (LAB_HEALTHCHECK_DIR), so that it works in every mode without filling
+the log with refusals. It does not judge the server's certificate: that is the clients' business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import ssl
+import sys
+import time
+from pathlib import Path
+
+from server.app import HEALTH
+
+TIMEOUT_S = 3.0
+INTERVAL_S = 0.05
+
+
+def answers(port: int, credential: Path | None) -> str | None:
+    """Ask the server on this machine. Returns None if it answers, else what happened instead."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if credential:
+        context.load_cert_chain(credential / "fullchain.pem", credential / "privkey.pem")
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
+    try:
+        connection.request("GET", HEALTH)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    return None if status == http.HTTPStatus.NO_CONTENT else f"HTTP status {status}"
+
+
+def main() -> int:
+    """Exit 0 if the server answers, now or within the time to wait; else print why not and exit 1."""
+    parser = argparse.ArgumentParser(prog="python -m server.healthcheck")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS")
+    deadline = time.monotonic() + parser.parse_args().wait
+    port = int(os.environ.get("UVICORN_PORT") or 8000)
+    folder = os.environ.get("LAB_HEALTHCHECK_DIR")
+    while problem := answers(port, Path(folder) if folder else None):
+        if time.monotonic() > deadline:
+            print(f"error: the server does not answer on port {port}: {problem}\n  try: make logs", file=sys.stderr)
+            return 1
+        time.sleep(INTERVAL_S)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

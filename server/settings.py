@@ -1,0 +1,168 @@
+"""What the server is told by its environment: Uvicorn's own `UVICORN_*` variables, and ours, `LAB_*`.
+
+There is no second parser: Uvicorn's command reads its variables itself. Only UVICORN_SSL_CERT_REQS is rewritten
+first, because Uvicorn takes nothing but 0, 1, 2.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import ssl
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from uvicorn.config import LOGGING_CONFIG, create_ssl_context
+from uvicorn.main import main as uvicorn_command
+
+APP = "server.app:app"
+CERT_REQS = {"off": "0", "optional": "1", "required": "2"}
+_SWITCH = {"0": False, "1": True}
+
+
+class SettingsError(Exception):
+    """The environment asks for something that can't be served. Its text names the variable and the cure."""
+
+    def __init__(self, variable: str, fact: str, cure: str) -> None:
+        super().__init__(f"error: could not start the server: {variable}: {fact}\n  try: {cure}")
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """Our own variables.
+
+    server: LAB_SERVER, `explained` or `stock`: how the application is served.
+    strict: LAB_VERIFY_STRICT, verify as Python's default context does since 3.13 (X509_STRICT, PARTIAL_CHAIN).
+    tickets: LAB_SESSION_TICKETS, let clients resume sessions (and with them skip verification).
+    handshake_timeout_s: LAB_HANDSHAKE_TIMEOUT_S, how long a client may take for its handshake.
+    log_file: LAB_LOG_FILE, where to write the log besides stderr.
+    """
+
+    server: str
+    strict: bool
+    tickets: bool
+    handshake_timeout_s: float
+    log_file: Path | None
+
+
+def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
+    """Read our own variables.
+
+    Raises:
+        SettingsError: one of them has a value that it can't have.
+    """
+    server = environ.get("LAB_SERVER") or "explained"
+    if server not in ("explained", "stock"):
+        raise SettingsError("LAB_SERVER", f"{server!r} is neither explained nor stock", "make up SERVER=explained")
+    timeout = environ.get("LAB_HANDSHAKE_TIMEOUT_S") or "10"
+    try:
+        handshake_timeout_s = float(timeout)
+        if not 0 < handshake_timeout_s <= 3600:
+            raise ValueError
+    except ValueError:
+        fact = f"{timeout!r} is no number of seconds from 0 to 3600"
+        raise SettingsError("LAB_HANDSHAKE_TIMEOUT_S", fact, "export LAB_HANDSHAKE_TIMEOUT_S=10") from None
+    file = environ.get("LAB_LOG_FILE")
+    return LabSettings(
+        server,
+        _switch(environ, "LAB_VERIFY_STRICT", "1"),
+        _switch(environ, "LAB_SESSION_TICKETS", "0"),
+        handshake_timeout_s,
+        Path(file) if file else None,
+    )
+
+
+def _switch(environ: MutableMapping[str, str], name: str, default: str) -> bool:
+    value = environ.get(name) or default
+    if value not in _SWITCH:
+        raise SettingsError(name, f"{value!r} is neither 0 nor 1", f"export {name}={default}")
+    return _SWITCH[value]
+
+
+def prepare(environ: MutableMapping[str, str]) -> None:
+    """Rewrite `off|optional|required` to Uvicorn's number, and refuse what Uvicorn would start with and regret.
+
+    Raises:
+        SettingsError: an unknown mode, a verification mode without a trust file (Uvicorn would start and refuse
+            everybody), or a file that is missing or may not be read.
+    """
+    mode = environ.get("UVICORN_SSL_CERT_REQS") or "off"
+    number = CERT_REQS.get(mode, mode)
+    if number not in CERT_REQS.values():
+        fact = f"{mode!r} is none of off, optional, required (or 0, 1, 2)"
+        raise SettingsError("UVICORN_SSL_CERT_REQS", fact, "make up MODE=required")
+    environ["UVICORN_SSL_CERT_REQS"] = number
+    if number != "0" and not environ.get("UVICORN_SSL_CA_CERTS"):
+        fact = f"not set, and mode {mode} needs the file with the CAs of the clients"
+        raise SettingsError("UVICORN_SSL_CA_CERTS", fact, "export UVICORN_SSL_CA_CERTS=validation_fullchain.pem")
+    for variable in ("UVICORN_SSL_CERTFILE", "UVICORN_SSL_KEYFILE", "UVICORN_SSL_CA_CERTS"):
+        path = environ.get(variable)
+        if path:
+            _readable(variable, path)
+
+
+def check_tls_files(parameters: dict[str, Any]) -> None:
+    """Load certificate, key and trust file once, so that a bad one is an error and not a traceback.
+
+    Raises:
+        SettingsError: OpenSSL can't use one of them: not PEM, the key of another certificate, a pass phrase.
+    """
+    if not parameters["ssl_certfile"]:
+        return
+    names = ("certfile", "keyfile", "keyfile_password", "version", "cert_reqs", "ca_certs", "ciphers")
+    certfile, keyfile, password, *others = (parameters[f"ssl_{name}"] for name in names)
+    try:
+        # Some pass phrase is always given, or OpenSSL would ask for one on the terminal.
+        create_ssl_context(certfile, keyfile, password or "none given", *others)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        files = ", ".join(filter(None, (certfile, keyfile, parameters["ssl_ca_certs"])))
+        raise SettingsError("UVICORN_SSL_*", f"OpenSSL can't use {files}: {error}", f"openssl x509 -in {certfile} -text") from None
+
+
+def _readable(variable: str, path: str) -> None:
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        cure = f"chown {os.getuid()} {path}" if isinstance(error, PermissionError) else "make up"
+        raise SettingsError(variable, f"{path}: {error.strerror}", cure) from None
+
+
+def uvicorn_parameters() -> dict[str, Any]:
+    """Return the keyword arguments for `uvicorn.run`, as Uvicorn's own command reads them from the environment.
+
+    Raises:
+        SettingsError: Uvicorn refuses one of its variables.
+    """
+    try:
+        parameters = dict(uvicorn_command.make_context("uvicorn", [APP]).params)
+    except click.ClickException as error:
+        raise SettingsError("UVICORN_*", error.format_message(), "uvicorn --help") from None
+    parameters.pop("app_dir")
+    parameters["log_config"] = parameters["log_config"] or LOGGING_CONFIG
+    parameters |= {name: parameters[name] or None for name in ("reload_dirs", "reload_includes", "reload_excludes")}
+    parameters["headers"] = [tuple(header.split(":", 1)) for header in parameters.get("headers") or ()]
+    return parameters
+
+
+def equivalent_command() -> str:
+    """Return the plain `uvicorn` command line that says what the UVICORN_* variables say.
+
+    The pass phrase of a key is shown as `...`.
+    """
+    context = uvicorn_command.make_context("uvicorn", [APP])
+    words = ["uvicorn", APP]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not click.core.ParameterSource.ENVIRONMENT or not isinstance(parameter, click.Option):
+            continue
+        value = context.params[parameter.name or ""]
+        if parameter.is_flag:
+            words.append(parameter.opts[0] if value else (parameter.secondary_opts or parameter.opts)[0])
+            continue
+        for item in value if parameter.multiple else (value,):
+            words += [parameter.opts[0], "..." if "password" in parameter.opts[0] else str(item)]
+    return shlex.join(words)

@@ -160,6 +160,8 @@ def equivalent_command() -> str:
         if source is not click.core.ParameterSource.ENVIRONMENT or not isinstance(parameter, click.Option):
             continue
         value = context.params[parameter.name or ""]
+        if value == parameter.get_default(context):
+            continue
         if parameter.is_flag:
             words.append(parameter.opts[0] if value else (parameter.secondary_opts or parameter.opts)[0])
             continue

@@ -1,0 +1,110 @@
+# The mTLS lab. Bare `make` prints help. Knobs come from the command line, the environment or .env, in this order.
+
+ifneq ($(wildcard .env),)
+$(foreach line,$(shell sed -n 's/^\([A-Z_][A-Z_]*\)=\([^ ]*\).*/\1?=\2/p' .env),$(eval $(line)))
+endif
+
+MODE ?= required
+PORT ?= 8443
+SERVER ?= explained
+OUT ?= certs
+TLS ?= 1.3
+VENV ?= .venv
+# Further knobs are in .env.example.
+
+# `make help` must not wait for Docker.
+goals := $(filter-out help clean-caches,$(MAKECMDGOALS))
+ifneq ($(goals),)
+ifeq ($(origin RUNTIME),undefined)
+RUNTIME := $(shell sh scripts/runtime.sh)
+WHY := found by itself
+else
+WHY := as asked
+endif
+export MODE PORT SERVER RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_HANDSHAKE_TIMEOUT_S LAB_DEBUG
+include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
+endif
+
+.PHONY: help up serve test-off test-optional test-required matrix probe explain certs shell list show logs status \
+	down clean test lint lock check
+.NOTPARALLEL:
+
+help: ## print this help
+	@sed -n 's/^\([a-z-]*\): .*## /\1@/p' Makefile | awk -F@ '{ printf "  make %-15s %s\n", $$1, $$2 }'
+	@echo "Knobs: MODE=off|optional|required  PORT=8443  SERVER=explained|stock  RUNTIME=compose|local  (.env.example)"
+
+up: serve ## issue the certificates, start the server, and say what to try
+	@sh scripts/certs.sh $(OUT)
+	@sh scripts/welcome.sh
+
+# What `up` does before it says what to try.
+serve: check
+	@sh scripts/$(RUNTIME)-up.sh
+
+test-off: check ## put the server into mode off and judge it
+	@$(MAKE) --no-print-directory serve MODE=off
+	@$(call matrix,off,--server $(SERVER))
+
+test-optional: check ## put the server into mode optional and judge it
+	@$(MAKE) --no-print-directory serve MODE=optional
+	@$(call matrix,optional,--server $(SERVER))
+
+test-required: check ## put the server into mode required and judge it
+	@$(MAKE) --no-print-directory serve MODE=required
+	@$(call matrix,required,--server $(SERVER))
+
+matrix: check ## judge the running server as if it were in MODE
+	@$(call matrix,$(MODE),)
+
+probe: check ## one attempt: S=<scenario> PROBE=raw|requests|curl|openssl [TLS=1.2]
+	@$(CLIENT) probe --scenario "$(S)" --probe "$(PROBE)" --tls "$(TLS)"
+
+explain: check ## say what scenario S is, what should happen, and why
+	@$(CLIENT) explain --scenario "$(S)"
+
+certs: check ## copy what a person needs on the host to OUT=certs
+	@sh scripts/certs.sh "$(OUT)"
+
+list: check ## list everything that was issued
+	@$(CA) list
+
+show: check ## print the certificate NAME in words
+	@$(CA) show "$(NAME)"
+
+shell: check ## open a shell with the clients and the files at hand
+	$(SHELL_HERE)
+
+logs: check ## show the server's log
+	$(LOGS)
+
+status: check ## say what runs
+	@$(STATUS)
+
+down: check ## stop the server; the certificates stay
+	$(DOWN)
+
+clean: check ## remove everything the lab made: containers, volumes, images, virtual environment, keys
+	$(CLEAN)
+	rm -rf .lab $(VENV) reports .mypy_cache .pytest_cache .ruff_cache
+	@sh scripts/certs.sh --remove $(OUT)
+
+test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
+	@$(VENV)/bin/python -m pytest $(TESTS)
+
+lock: ## compile requirements/*.txt from pyproject.toml
+	sh scripts/lock.sh
+
+check:
+	@sh scripts/check.sh
+
+$(VENV)/.lab: requirements/ca.txt requirements/server.txt requirements/client.txt
+	@sh scripts/venv.sh ca server client
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt
+	@sh scripts/venv.sh dev
+	@touch $@ $(VENV)/.lab
+
+# Judges, fetches the reports, and keeps the client's exit status.
+matrix = $(CLIENT) matrix --mode $(1) $(2); status=$$?; $(FETCH_REPORTS); exit $$status

@@ -1,0 +1,1 @@
+"""The lab's client: presents every credential with several tools, and judges what happens."""

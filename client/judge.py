@@ -1,0 +1,76 @@
+"""The verdict: what was seen against what should have happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from catalogue import ACCEPTED, NON_OUTCOMES, Expectation, Outcome, Server, Tls
+from client.lab import Attempt
+from client.observe import Observed
+
+
+class Verdict(StrEnum):
+    """PASS, three ways to be wrong, and SKIP for what could not be tried."""
+
+    PASS = "PASS"
+    WRONG_ACCEPT = "WRONG-ACCEPT"
+    WRONG_REFUSE = "WRONG-REFUSE"
+    WRONG_REASON = "WRONG-REASON"
+    SKIP = "SKIP"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One attempt by one probe. `verdict` is None if nothing was seen that could be judged."""
+
+    attempt: Attempt
+    probe: str
+    expected: Expectation
+    observed: Observed | None
+    verdict: Verdict | None
+    command: str
+    reason: str = ""
+
+    @property
+    def tls(self) -> Tls:
+        return self.attempt.tls
+
+    @property
+    def scenario(self) -> str:
+        return self.attempt.scenario.id
+
+
+def judge(expected: Expectation, observed: Observed, credential_sha256: str | None, server: Server) -> tuple[Verdict | None, str]:
+    """Compare what was seen with what should have happened.
+
+    Args:
+        credential_sha256: the certificate that was presented: being served as somebody else is no success.
+        server: the stock server delivers no reason, so there none is compared.
+
+    Returns:
+        The verdict, None for a non-outcome, and why it is not PASS.
+    """
+    if observed.outcome in NON_OUTCOMES:
+        return None, f"{observed.outcome}: {observed.detail}"
+    if observed.outcome is not expected.outcome:
+        fact = f"expected {describe(expected)}, observed {describe(observed)}"
+        return (Verdict.WRONG_ACCEPT if observed.outcome in ACCEPTED else Verdict.WRONG_REFUSE), fact
+    if observed.outcome is Outcome.AUTHENTICATED and observed.sha256 != credential_sha256:
+        return Verdict.WRONG_ACCEPT, f"authenticated as another certificate: {observed.sha256}"
+    if server is Server.EXPLAINED or observed.outcome is not Outcome.REFUSED_BY_SERVER:
+        wrong_alert = observed.outcome is Outcome.REFUSED_BY_SERVER and observed.alert != expected.alert
+        wrong_code = observed.verify_code is not None and observed.verify_code != expected.verify_code
+        if wrong_alert or wrong_code:
+            return Verdict.WRONG_REASON, f"expected {describe(expected)}, observed {describe(observed)}"
+    return Verdict.PASS, ""
+
+
+def describe(what: Expectation | Observed) -> str:
+    """Say an expectation or an observation in a line."""
+    words = [what.outcome.replace("_", " ")]
+    if what.outcome is Outcome.REFUSED_BY_SERVER:
+        words.append(f"({what.alert or 'reason not delivered'}{f', verify error {what.verify_code}' if what.verify_code else ''})")
+    elif what.verify_code:
+        words.append(f"(verify error {what.verify_code})")
+    return " ".join(words)

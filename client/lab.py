@@ -1,0 +1,139 @@
+"""Where the lab is, and what a probe is to present: the catalogue joined with the manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import catalogue
+from catalogue import Catalogue, LabError, ManifestError, Scenario, Sends, Tls, nearest
+from catalogue.manifest import NAME, Issued, Manifest
+from catalogue.manifest import load as load_manifest
+
+PATH = "/whoami"
+
+
+@dataclass(frozen=True)
+class View:
+    """The lab as somebody sees it: the probe itself, or the person who pastes its command on the host.
+
+    `certs` is the folder with the manifest, `python` the command that runs a Python with requests.
+    """
+
+    url: str
+    certs: str
+    python: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 443
+
+    @property
+    def public_root(self) -> str:
+        return f"{self.certs}/public_root.pem"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One scenario, presented once: in a TLS version, with files as a view sees them."""
+
+    scenario: Scenario
+    issued: Issued | None
+    tls: Tls
+    view: View
+
+    @property
+    def cert(self) -> str | None:
+        """The file to present: leaf and intermediates, or the leaf alone; None without a credential."""
+        return self._file("fullchain" if self.scenario.sends is Sends.FULLCHAIN else "cert")
+
+    @property
+    def leaf(self) -> str | None:
+        return self._file("cert")
+
+    @property
+    def chain(self) -> str | None:
+        """The intermediates to send, or None if there are none to send."""
+        if self.scenario.sends is Sends.LEAF or not self.issued or self.issued.subject == self.issued.issuer:
+            return None
+        return self._file("chain")
+
+    @property
+    def key(self) -> str | None:
+        return self._file("privkey")
+
+    def _file(self, name: str) -> str | None:
+        return f"{self.view.certs}/{self.issued.files[name]}" if self.issued else None
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Everything a probe needs: what should happen, what was issued, and where the server is."""
+
+    catalogue: Catalogue
+    manifest: Manifest
+    view: View
+    shown: View
+    server_log: Path | None
+    reports: Path
+    runtime: str
+
+    def attempt(self, scenario: Scenario, tls: Tls, view: View | None = None) -> Attempt:
+        issued = self.manifest.credentials[scenario.credential] if scenario.credential else None
+        return Attempt(scenario, issued, tls, view or self.view)
+
+    def shown_attempt(self, attempt: Attempt) -> Attempt:
+        """Return the same attempt as a person on the host would make it."""
+        return self.attempt(attempt.scenario, attempt.tls, self.shown)
+
+
+def scenario(known: Catalogue, id_: str) -> Scenario:
+    """Find a scenario.
+
+    Raises:
+        LabError: there is none of that name; the message suggests the nearest.
+    """
+    if id_ not in known.scenarios:
+        fact = f"no such scenario; {nearest(id_, known.scenarios)}"
+        raise LabError(f"could not find {id_}", fact, "make explain S=client-good")
+    return known.scenarios[id_]
+
+
+def open_lab(environ: Mapping[str, str]) -> Lab:
+    """Join the catalogue with the manifest, and find the server.
+
+    Raises:
+        ManifestError: the certificates are missing, or were issued for another catalogue.
+    """
+    known = catalogue.load()
+    certs = environ.get("LAB_CERTS") or ".lab/client-tls"
+    url = environ.get("LAB_URL") or "https://localhost:8443"
+    path = Path(certs) / NAME
+    manifest = load_manifest(path)
+    if manifest.catalogue_sha256 != known.sha256:
+        fact = "it was issued for another catalogue than this client's (a stale volume)"
+        raise ManifestError(f"could not use {path}", fact, "make up")
+    absent = [name for name in known.credentials if name not in manifest.credentials]
+    if absent:
+        raise ManifestError(f"could not use {path}", f"it lacks {', '.join(absent)}", "make clean up")
+    log = environ.get("LAB_SERVER_LOG")
+    return Lab(
+        known,
+        manifest,
+        View(url, certs, "python3"),
+        View(
+            environ.get("LAB_SHOWN_URL") or url,
+            environ.get("LAB_SHOWN_CERTS") or certs,
+            environ.get("LAB_SHOWN_PYTHON") or "python3",
+        ),
+        Path(log) if log else None,
+        Path(environ.get("LAB_REPORTS") or "reports"),
+        environ.get("LAB_RUNTIME") or "local",
+    )

@@ -1,0 +1,68 @@
+"""What a probe saw, and how it reads answers and alerts. Numbers and mnemonics are compared, never English text."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from catalogue import ALERTS, Outcome, alert_name
+
+TIMEOUT_S = 10.0
+REASON_LOST = "the server closed the connection without an alert"
+
+_PYTHON_REASON = re.compile(r"(?:SSLV3|TLSV1|TLSV13|SSL/TLS)_ALERT_(\w+)")
+# OpenSSL packs library and reason into its error code; reasons from 1000 on are alerts. 0A00045C: 0x45C - 1000 = 116.
+_PACKED = re.compile(r"error:([0-9A-Fa-f]{8}):")
+_FIRST_ALERT_REASON = 1000
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What happened to a client.
+
+    `alert` is the RFC 8446 name of the alert that the server sent, None if none arrived. `verify_code` is the
+    verify error (X509_V_ERR) of whoever refused, None where the probe can't see it: a server sends only the
+    alert. `sha256` is the certificate that the server says it saw. `detail` is the tool's own words.
+    """
+
+    outcome: Outcome
+    alert: str | None = None
+    verify_code: int | None = None
+    sha256: str | None = None
+    detail: str = ""
+
+
+def answered(body: bytes | str) -> Observed:
+    """Read the server's answer to `GET /whoami`."""
+    try:
+        document = json.loads(body)
+        identity, tls = document["identity"], document["tls"]
+        if tls is None:
+            return Observed(Outcome.SERVED)
+        if identity is None:
+            return Observed(Outcome.ANONYMOUS)
+        return Observed(Outcome.AUTHENTICATED, sha256=identity["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return Observed(Outcome.PROBE_ERROR, detail=f"not the lab's answer: {body[:200]!r}")
+
+
+def refused(alert: str | None, detail: str) -> Observed:
+    """Return a refusal by the server; without an alert, its reason was lost on the way."""
+    return Observed(Outcome.REFUSED_BY_SERVER, alert, detail=detail if alert else f"{REASON_LOST} ({detail})")
+
+
+def alert_of_reason(reason: str | None) -> str | None:
+    """Return the alert in Python's `SSLError.reason`: `TLSV1_ALERT_UNKNOWN_CA` is `unknown_ca`."""
+    match = _PYTHON_REASON.fullmatch(reason or "")
+    name = match[1].lower() if match else ""
+    return name if name in ALERTS else None
+
+
+def alert_of_packed(text: str) -> str | None:
+    """Return the alert in OpenSSL's packed error codes, as curl and openssl print them."""
+    for code in _PACKED.findall(text):
+        number = (int(code, 16) & 0xFFF) - _FIRST_ALERT_REASON
+        if 0 <= number <= 255:
+            return alert_name(number)
+    return None

@@ -1,0 +1,41 @@
+"""Running a tool as a child process, in an environment that changes no verdict."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from client.observe import TIMEOUT_S
+
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command. `status` None: it was stopped because it took too long."""
+
+    status: int | None
+    stdout: bytes
+    stderr: str
+
+
+def run(argv: list[str], stdin: bytes = b"") -> Ran:
+    """Run a tool; it sees neither the user's proxies, CA bundles nor configuration files."""
+    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": "/nonexistent"}
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=TIMEOUT_S + _GRACE_S, env=environ)
+    except subprocess.TimeoutExpired as late:
+        return Ran(None, late.stdout or b"", (late.stderr or b"").decode(errors="replace"))
+    return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+@functools.cache
+def output(*argv: str) -> str | None:
+    """Return what a command prints, or None if it is not installed."""
+    if not shutil.which(argv[0]):
+        return None
+    done = run(list(argv))
+    return done.stdout.decode(errors="replace") + done.stderr

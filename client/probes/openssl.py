@@ -1,0 +1,100 @@
+"""`openssl s_client`, with the request on its standard input.
+
+`-quiet` keeps it reading when its input has ended, or it could exit before an alert arrives; `-cert_chain` sends the
+intermediates, which `-cert` alone does not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+
+from catalogue import Outcome, Tls, alert_name
+from client.lab import PATH, Attempt, View
+from client.observe import Observed, alert_of_packed, answered, refused
+from client.probes.command import output, run
+from client.server_log import ServerLog
+
+_ALERT_NUMBER = re.compile(r"SSL alert number (\d+)")
+_VERIFY_ERROR = re.compile(r"verify error:num=(\d+)")
+_NOT_LOADED = re.compile(r"unable to load|could not (?:open|read|find|load)|error setting (?:certificate|private key)", re.I)
+_UNREACHABLE = re.compile(r"connect:errno=|BIO_(?:lookup|connect)|Connection refused|getaddrinfo", re.I)
+_SERVER_SPOKE = "verify return:1"
+
+
+class OpenSsl:
+    """`openssl s_client -connect ... -cert ... -key ...`."""
+
+    name = "openssl"
+
+    def version(self) -> str | None:
+        text = output("openssl", "version")
+        return " ".join(text.split()[:2]) if text else None
+
+    def lacks(self, tls: Tls) -> str | None:
+        if not self.version():
+            return "openssl is not installed"
+        options = output("openssl", "s_client", "-help") or ""
+        for option in ("-cert_chain", "-verify_hostname", f"-tls{tls.replace('.', '_')}"):
+            if option not in options:
+                return f"{self.version()} is too old: its s_client has no {option}"
+        return None
+
+    def command(self, attempt: Attempt) -> str:
+        request = _request(attempt.view).replace("\r\n", "\\r\\n")
+        return f"printf {shlex.quote(request)} | {shlex.join(self._argv(attempt))}"
+
+    def run(self, attempt: Attempt, log: ServerLog) -> Observed:
+        done = run(self._argv(attempt), _request(attempt.view).encode())
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 200 "):
+            return answered(body)
+        number = _ALERT_NUMBER.search(done.stderr)
+        alert = alert_name(int(number[1])) if number else alert_of_packed(done.stderr)
+        verify_error = _VERIFY_ERROR.search(done.stderr)
+        detail = _last_error(done.stderr)
+        if done.status is None:
+            return Observed(Outcome.TIMEOUT, detail=detail)
+        if head:
+            return Observed(Outcome.PROBE_ERROR, detail=head.decode(errors="replace").splitlines()[0])
+        if verify_error:
+            return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=int(verify_error[1]), detail=detail)
+        if alert:
+            return refused(alert, detail)
+        if _SERVER_SPOKE in done.stderr:
+            return refused(None, detail)
+        if _UNREACHABLE.search(done.stderr):
+            return Observed(Outcome.UNREACHABLE, detail=detail)
+        if _NOT_LOADED.search(done.stderr):
+            return Observed(Outcome.NOT_PRESENTED, detail=detail)
+        return Observed(Outcome.PROBE_ERROR, detail=detail or f"openssl exited with {done.status}")
+
+    def _argv(self, attempt: Attempt) -> list[str]:
+        view = attempt.view
+        credential = ["-cert", attempt.leaf, "-key", attempt.key or ""] if attempt.leaf else []
+        chain = ["-cert_chain", attempt.chain] if attempt.chain else []
+        return [
+            *("openssl", "s_client", "-quiet", f"-tls{attempt.tls.replace('.', '_')}"),
+            *("-connect", f"{view.host}:{view.port}", "-CAfile", view.public_root),
+            *("-verify_return_error", *_expected_name(view.host)),
+            *credential,
+            *chain,
+        ]
+
+
+def _expected_name(host: str) -> tuple[str, ...]:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return ("-servername", host, "-verify_hostname", host)
+    return ("-verify_ip", host)
+
+
+def _request(view: View) -> str:
+    return f"GET {PATH} HTTP/1.1\r\nHost: {view.host}\r\nConnection: close\r\n\r\n"
+
+
+def _last_error(text: str) -> str:
+    lines = [line for line in text.splitlines() if "error" in line.lower() or "errno" in line]
+    return lines[0] if lines else ""

@@ -1,0 +1,186 @@
+"""The standard library's `ssl`, over a MemoryBIO. Its alert is the reason of record.
+
+A plain client that writes its request first can lose the alert to a reset. This one ignores failed writes and always
+reads what is left, which got 200 of 200 alerts even from a server that closes at once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import shlex
+import socket
+import ssl
+import sys
+
+from catalogue import Outcome, Tls
+from client.lab import PATH, Attempt
+from client.observe import TIMEOUT_S, Observed, alert_of_reason, answered, refused
+from client.server_log import ServerLog
+
+_VERSION = {Tls.V12: ssl.TLSVersion.TLSv1_2, Tls.V13: ssl.TLSVersion.TLSv1_3}
+_BUFFER = 65536
+
+_PROGRAM = """\
+import socket, ssl; \
+c = ssl.create_default_context(cafile={root!r}); \
+{load}c.minimum_version = c.maximum_version = ssl.TLSVersion.{version}; \
+s = c.wrap_socket(socket.create_connection(({host!r}, {port}), {timeout}), server_hostname={host!r}); \
+s.sendall(b"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n"); \
+print(s.makefile().read())"""
+
+
+class Raw:
+    """Python's `ssl` and nothing else."""
+
+    name = "raw"
+
+    def version(self) -> str | None:
+        return f"Python {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}"
+
+    def lacks(self, tls: Tls) -> str | None:
+        return None
+
+    def command(self, attempt: Attempt) -> str:
+        view = attempt.view
+        program = _PROGRAM.format(
+            root=view.public_root,
+            load=f"c.load_cert_chain({attempt.cert!r}, {attempt.key!r}); " if attempt.cert else "",
+            version=_VERSION[attempt.tls].name,
+            host=view.host,
+            port=view.port,
+            timeout=TIMEOUT_S,
+            path=PATH,
+        )
+        return f"{view.python} -c {shlex.quote(program)}"
+
+    def run(self, attempt: Attempt, log: ServerLog) -> Observed:
+        try:
+            context = client_context(attempt)
+            if attempt.cert:
+                context.load_cert_chain(attempt.cert, attempt.key)
+        except (ssl.SSLError, OSError) as error:
+            return Observed(Outcome.NOT_PRESENTED, detail=str(error))
+        try:
+            connection = socket.create_connection((attempt.view.host, attempt.view.port), TIMEOUT_S)
+        except TimeoutError as error:
+            return Observed(Outcome.TIMEOUT, detail=str(error))
+        except OSError as error:
+            return Observed(Outcome.UNREACHABLE, detail=str(error))
+        with connection:
+            observed = _Conversation(connection, context, attempt.view.host).hold()
+            if observed.outcome is Outcome.REFUSED_BY_SERVER:
+                verify_code = log.verify_code(connection.getsockname()[1])
+                return Observed(observed.outcome, observed.alert, verify_code, detail=observed.detail)
+            return observed
+
+
+def client_context(attempt: Attempt) -> ssl.SSLContext:
+    """Return a context that believes the public root alone and speaks one TLS version.
+
+    Not `create_default_context`, which reads the environment (SSLKEYLOGFILE), but as strict as it is.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(attempt.view.public_root)
+    context.minimum_version = context.maximum_version = _VERSION[attempt.tls]
+    return context
+
+
+class _Conversation:
+    """One TLS connection with one HTTP request."""
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self.connection, self.host = connection, host
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+        self.heard = False
+        self.response = b""
+
+    def hold(self) -> Observed:
+        try:
+            self.shake_hands()
+            request = f"GET {PATH} HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n"
+            self.tls.write(request.encode())
+            self.read()
+        except TimeoutError as error:
+            return Observed(Outcome.TIMEOUT, detail=str(error))
+        except ssl.SSLCertVerificationError as error:
+            self.flush()
+            return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=error.verify_code, detail=error.verify_message)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            if not self.response:
+                return self.ended(str(error))
+        except ssl.SSLError as error:
+            alert = alert_of_reason(error.reason)
+            return refused(alert, str(error)) if alert else Observed(Outcome.PROBE_ERROR, detail=str(error))
+        except OSError as error:
+            return Observed(Outcome.PROBE_ERROR, detail=str(error))
+        return _http_answer(self.response)
+
+    def ended(self, detail: str) -> Observed:
+        """Judge a connection that ended with neither an answer nor an alert."""
+        if self.heard:
+            return refused(None, detail)
+        return Observed(Outcome.UNREACHABLE, detail="the connection was closed before the server said anything")
+
+    def shake_hands(self) -> None:
+        while True:
+            try:
+                self.tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                self.flush()
+                self.receive()
+
+    def read(self) -> None:
+        while True:
+            self.flush()
+            try:
+                data = self.tls.read(_BUFFER)
+            except ssl.SSLWantReadError:
+                self.receive()
+                continue
+            if not data:
+                raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "closed")
+            self.response += data
+
+    def flush(self) -> None:
+        data = self.outgoing.read()
+        try:
+            self.connection.sendall(data)
+        except ConnectionError:  # closed already: what it said before can still be read
+            pass
+
+    def receive(self) -> None:
+        try:
+            data = self.connection.recv(_BUFFER)
+        except ConnectionError:
+            data = b""
+        if data:
+            self.heard = True
+            self.incoming.write(data)
+        else:
+            self.incoming.write_eof()
+
+
+class _Bytes:
+    """Just enough of a socket for http.client to parse a response that is already here."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def makefile(self, *_: object) -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+
+def _http_answer(data: bytes) -> Observed:
+    try:
+        response = http.client.HTTPResponse(_Bytes(data))  # type: ignore[arg-type]
+        response.begin()
+        body = response.read()
+    except http.client.HTTPException as error:
+        return Observed(Outcome.PROBE_ERROR, detail=f"no HTTP response: {error!r}")
+    if response.status != http.HTTPStatus.OK:
+        return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {response.status}")
+    return answered(body)

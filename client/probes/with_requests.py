@@ -1,0 +1,99 @@
+"""The requests library, as a person would use it; an adapter pins the TLS version, which requests has no option for."""
+
+from __future__ import annotations
+
+import shlex
+import ssl
+from collections.abc import Iterator
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from catalogue import Outcome, Tls
+from client.lab import PATH, Attempt
+from client.observe import TIMEOUT_S, Observed, alert_of_reason, answered, refused
+from client.probes.raw import client_context
+from client.server_log import ServerLog
+
+_PROGRAM = """\
+import requests, ssl; from requests.adapters import HTTPAdapter; \
+c = ssl.create_default_context(cafile={root!r}); \
+c.minimum_version = c.maximum_version = ssl.TLSVersion.TLSv{tls}; \
+s = requests.Session(); s.trust_env = False; \
+a = HTTPAdapter(); a.init_poolmanager(1, 1, ssl_context=c); s.mount("https://", a); \
+r = s.get({url!r}, verify={root!r}, {cert}timeout={timeout}); print(r.text); r.raise_for_status()"""
+
+
+class WithRequests:
+    """`requests.get(url, verify=..., cert=(..., ...))`."""
+
+    name = "requests"
+
+    def version(self) -> str | None:
+        return f"requests {requests.__version__}"
+
+    def lacks(self, tls: Tls) -> str | None:
+        return None
+
+    def command(self, attempt: Attempt) -> str:
+        view = attempt.view
+        program = _PROGRAM.format(
+            root=view.public_root,
+            tls=attempt.tls.replace(".", "_"),
+            url=view.url + PATH,
+            cert=f"cert=({attempt.cert!r}, {attempt.key!r}), " if attempt.cert else "",
+            timeout=TIMEOUT_S,
+        )
+        return f"{view.python} -c {shlex.quote(program)}"
+
+    def run(self, attempt: Attempt, log: ServerLog) -> Observed:
+        view = attempt.view
+        cert = (attempt.cert, attempt.key) if attempt.cert and attempt.key else None
+        with requests.Session() as session:
+            session.trust_env = False  # neither proxies nor REQUESTS_CA_BUNDLE, which would override verify
+            adapter = HTTPAdapter()
+            adapter.init_poolmanager(1, 1, ssl_context=client_context(attempt))
+            session.mount("https://", adapter)
+            try:
+                response = session.get(view.url + PATH, verify=view.public_root, cert=cert, timeout=TIMEOUT_S)
+            except requests.RequestException as error:
+                return _failed(error)
+            except (ssl.SSLError, OSError) as error:  # the key or certificate could not be loaded
+                return Observed(Outcome.NOT_PRESENTED, detail=str(error))
+        if response.status_code != requests.codes.ok:
+            return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {response.status_code}")
+        return answered(response.content)
+
+
+def _failed(error: requests.RequestException) -> Observed:
+    """Find out what is at the bottom of requests' and urllib3's exceptions."""
+    causes = list(_causes(error))
+    detail = str(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=cause.verify_code, detail=cause.verify_message)
+        if isinstance(cause, ssl.SSLEOFError):
+            return refused(None, detail)
+        if isinstance(cause, ssl.SSLError):
+            alert = alert_of_reason(cause.reason)
+            if alert:
+                return refused(alert, detail)
+            not_loaded = cause.library in ("X509", "PEM") or cause.reason in ("EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+            return Observed(Outcome.NOT_PRESENTED if not_loaded else Outcome.PROBE_ERROR, detail=detail)
+    kinds = tuple(map(type, causes))
+    if ConnectionRefusedError in kinds or isinstance(error, requests.exceptions.InvalidURL):
+        return Observed(Outcome.UNREACHABLE, detail=detail)
+    if isinstance(error, requests.Timeout):
+        return Observed(Outcome.TIMEOUT, detail=detail)
+    if any(issubclass(kind, (ConnectionResetError, BrokenPipeError)) for kind in kinds):  # RemoteDisconnected too
+        return refused(None, detail)
+    return Observed(Outcome.UNREACHABLE, detail=detail)
+
+
+def _causes(error: object) -> Iterator[BaseException]:
+    """Yield an exception and everything wrapped in it: by its arguments, its `reason` or its cause."""
+    if not isinstance(error, BaseException):
+        return
+    yield error
+    for inner in (*error.args, getattr(error, "reason", None), error.__cause__):
+        yield from _causes(inner)

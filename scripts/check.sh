@@ -1,0 +1,21 @@
+#!/bin/sh
+# Refuse a knob with a value that it can't have, and a runtime that is not there.
+. scripts/error.sh
+case $MODE in off | optional | required) ;; *) error "unknown MODE" "'$MODE' is none of off, optional, required" "make up MODE=required" ;; esac
+case $SERVER in explained | stock) ;; *) error "unknown SERVER" "'$SERVER' is neither explained nor stock" "make up SERVER=explained" ;; esac
+case $PORT in '' | *[!0-9]* | ??????*) port=0 ;; *) port=$PORT ;; esac
+if [ "$port" -lt 1 ] || [ "$port" -gt 65535 ]; then
+    error "unusable PORT" "'$PORT' is no port number from 1 to 65535" "make up PORT=8443"
+fi
+case $RUNTIME in
+compose)
+    fact=$(sh scripts/runtime.sh --why) ||
+        error "RUNTIME=compose can't be used" "$fact" "start Docker (sudo systemctl start docker), or: make up RUNTIME=local"
+    ;;
+local)
+    for tool in openssl curl; do
+        command -v $tool >/dev/null || error "RUNTIME=local needs $tool" "it is not installed" "sudo apt-get install $tool (or: brew install $tool)"
+    done
+    ;;
+*) error "unknown RUNTIME" "'$RUNTIME' is neither compose nor local" "make up RUNTIME=local" ;;
+esac

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Build what has changed, issue what is missing, start or restart the server, and wait until it answers.
+set -e
+. scripts/error.sh
+start=$(date +%s)
+echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVER" >&2
+
+built=.lab/images
+mkdir -p .lab
+images=$(docker compose --profile tools config --images | sort -u)
+# shellcheck disable=SC2086
+if ! [ -e $built ] || ! docker image inspect $images >/dev/null 2>&1 ||
+    [ -n "$(find ca catalogue client server requirements docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer $built)" ]; then
+    echo "building the images (half a minute the first time)" >&2
+    docker compose --profile tools build >&2 || error "could not build the images" "docker compose build failed (its reason is above)" "make up, when the network is there; behind a TLS-inspecting proxy: export SSL_CERT_FILE=<its CA bundle>"
+    touch $built
+fi
+
+LAB_GENERATION=$(docker compose --progress quiet run --rm -T ca issue)
+export LAB_GENERATION
+if ! output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1); then
+    case $output in
+    *"already allocated"* | *"already in use"* | *"port is not available"*)
+        error "could not start the server" "port $PORT is in use by another program" "make up PORT=$((PORT % 65535 + 1))" ;;
+    *) error "could not start the server" "$output" "docker compose logs server" ;;
+    esac
+fi
+if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 20 2>&1); then
+    docker compose logs --no-log-prefix --tail 20 server >&2
+    error "the server does not run" "its log is above ($output)" "make clean up"
+fi
+echo "server ready in $(($(date +%s) - start)) s" >&2

@@ -1,0 +1,11 @@
+# RUNTIME=compose: three containers. Everything that is special about this runtime is here and in compose-up.sh.
+
+COMPOSE := docker compose --progress quiet
+CA := $(COMPOSE) run --rm ca
+CLIENT := sh scripts/compose-client.sh
+FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --mode $(1) | tar -xf - -C reports
+SHELL_HERE = docker compose run --rm --no-deps shell
+LOGS = docker compose logs --no-log-prefix server
+STATUS = docker compose ps -a
+DOWN = docker compose --profile tools down
+CLEAN = docker compose --profile tools down --volumes --rmi local --remove-orphans

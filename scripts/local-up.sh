@@ -1,0 +1,36 @@
+#!/bin/sh
+# Issue what is missing, start the server or restart it if anything it was started with has changed, and wait for it.
+set -e
+. scripts/error.sh
+start=$(date +%s)
+why=$WHY
+[ "$why" = "as asked" ] || why="found by itself: $(sh scripts/runtime.sh --why || true)"
+echo "RUNTIME=local ($why), MODE=$MODE, SERVER=$SERVER" >&2
+
+export LAB_STATE=.lab
+generation=$("$VENV/bin/python" -m ca issue)
+
+tls=.lab/server-tls
+export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_SSL_CERT_REQS="$MODE" \
+    UVICORN_SSL_CERTFILE=$tls/server-good/fullchain.pem UVICORN_SSL_KEYFILE=$tls/server-good/privkey.pem \
+    UVICORN_SSL_CA_CERTS=$tls/validation_fullchain.pem LAB_HEALTHCHECK_DIR=$tls/healthcheck
+for knob in UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_HANDSHAKE_TIMEOUT_S; do
+    eval "[ -n \"\$$knob\" ]" || unset $knob # make exports an unset knob as empty, which Uvicorn refuses
+done
+config="mode=$MODE server=$SERVER port=$PORT certificates=$generation code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
+
+if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null)" = "$config" ]; then
+    echo "server already running" >&2
+    exit 0
+fi
+sh scripts/local-server.sh stop
+"$VENV/bin/python" -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$PORT" 2>/dev/null ||
+    error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1))"
+sh scripts/local-server.sh start
+if ! "$VENV/bin/python" -m server.healthcheck --wait 20 2>.lab/healthcheck.log || ! sh scripts/local-server.sh running; then
+    tail -n 20 .lab/server.log >&2
+    sh scripts/local-server.sh stop
+    error "the server does not run" "its log is above" "make clean up"
+fi
+echo "$config" >.lab/server.config
+echo "server ready in $(($(date +%s) - start)) s" >&2

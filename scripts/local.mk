@@ -1,0 +1,18 @@
+# RUNTIME=local: the same three programs as processes on loopback. Everything that is special about this runtime is
+# here and in local-up.sh.
+
+PROGRAM = LAB_STATE=.lab LAB_CERTS=.lab/client-tls LAB_SHOWN_CERTS=certs LAB_URL=https://localhost:$(PORT) \
+	LAB_SHOWN_PYTHON=$(VENV)/bin/python LAB_SERVER_LOG=.lab/server.log LAB_RUNTIME=local $(VENV)/bin/python -m
+CA = $(PROGRAM) ca
+CLIENT = $(PROGRAM) client
+FETCH_REPORTS = true
+SHELL_HERE = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PS1='mtls-lab$$ ' sh -i
+LOGS = cat .lab/server.log
+STATUS = sh scripts/local-server.sh status
+DOWN = sh scripts/local-server.sh stop
+CLEAN = sh scripts/local-server.sh stop
+
+# Every target of this runtime needs the virtual environment; only these don't.
+ifneq ($(filter-out down clean logs status,$(goals)),)
+check: $(VENV)/.lab
+endif

@@ -19,7 +19,7 @@ ifeq ($(origin RUNTIME),undefined)
 RUNTIME := $(shell sh scripts/runtime.sh)
 WHY := found by itself
 else
-WHY := as asked
+WHY ?= as asked
 endif
 export MODE PORT SERVER RUNTIME WHY OUT VENV PYTHON S PROBE TLS
 export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_HANDSHAKE_TIMEOUT_S LAB_DEBUG
@@ -35,12 +35,12 @@ help: ## print this help
 	@echo "Knobs: MODE=off|optional|required  PORT=8443  SERVER=explained|stock  RUNTIME=compose|local  (.env.example)"
 
 up: serve ## issue the certificates, start the server, and say what to try
-	@sh scripts/certs.sh $(OUT)
 	@sh scripts/welcome.sh
 
 # What `up` does before it says what to try.
 serve: check
 	@sh scripts/$(RUNTIME)-up.sh
+	@sh scripts/certs.sh certs
 
 test-off: check ## put the server into mode off and judge it
 	@$(MAKE) --no-print-directory serve MODE=off
@@ -87,7 +87,7 @@ down: check ## stop the server; the certificates stay
 clean: check ## remove everything the lab made: containers, volumes, images, virtual environment, keys
 	$(CLEAN)
 	rm -rf .lab $(VENV) reports .mypy_cache .pytest_cache .ruff_cache
-	@sh scripts/certs.sh --remove $(OUT)
+	@sh scripts/certs.sh --remove certs
 
 test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
 	@$(VENV)/bin/python -m pytest $(TESTS)

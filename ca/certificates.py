@@ -85,7 +85,7 @@ def san_text(certificate: x509.Certificate) -> tuple[str, ...]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    kinds = {x509.DNSName: "DNS", x509.IPAddress: "IP", x509.RFC822Name: "EMAIL"}
+    kinds: dict[type[x509.GeneralName], str] = {x509.DNSName: "DNS", x509.IPAddress: "IP", x509.RFC822Name: "EMAIL"}
     return tuple(f"{kinds[type(name)]}:{name.value}" for name in names)
 
 

@@ -88,7 +88,9 @@ def parse_names(text: str) -> tuple[str, ...]:
         except ValueError:
             if not _DNS_NAME.fullmatch(name):
                 fact = f"{name!r} is neither a DNS name nor an IP address"
-                raise LabError("could not read LAB_SERVER_NAMES", fact, "make up LAB_SERVER_NAMES=lab.example,10.0.0.1") from None
+                raise LabError(
+                    "could not read LAB_SERVER_NAMES", fact, "make up LAB_SERVER_NAMES=lab.example,10.0.0.1"
+                ) from None
             sans.append(f"DNS:{name}")
     return tuple(sans)
 

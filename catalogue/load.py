@@ -99,7 +99,9 @@ class _Reader:
         if "outcome" in table:
             table["outcome"] = self.word(id_, Outcome, table["outcome"], f"{where}.outcome")
         if "alert" in table and table["alert"] not in ALERTS:
-            raise self.error(id_, f"{where}.alert {table['alert']!r} is no TLS alert; {nearest(str(table['alert']), ALERTS)}")
+            raise self.error(
+                id_, f"{where}.alert {table['alert']!r} is no TLS alert; {nearest(str(table['alert']), ALERTS)}"
+            )
         code = table.get("verify_code", 1)
         if not isinstance(code, int) or isinstance(code, bool) or code < 1:
             raise self.error(id_, f"{where}.verify_code must be one of OpenSSL's X509_V_ERR numbers")
@@ -126,7 +128,7 @@ class _Reader:
 
     def word(self, id_: str, kind: type[E], value: object, where: str) -> E:
         try:
-            return kind(value)
+            return kind(str(value))
         except ValueError:
             raise self.error(id_, f"{where} {value!r} is unknown; {nearest(str(value), tuple(kind))}") from None
 

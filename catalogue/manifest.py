@@ -59,11 +59,15 @@ def load(path: Path) -> Manifest:
     try:
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:
-            raise ManifestError(f"could not use {path}", f"its format is {document['format']}, not {FORMAT}", "make clean up")
+            raise ManifestError(
+                f"could not use {path}", f"its format is {document['format']}, not {FORMAT}", "make clean up"
+            )
         credentials = {str(name): _issued(entry) for name, entry in document["credentials"].items()}
         return Manifest(str(document["catalogue_sha256"]), credentials)
     except FileNotFoundError:
-        raise ManifestError(f"could not read {path}", "no certificates have been issued, or not all", "make up") from None
+        raise ManifestError(
+            f"could not read {path}", "no certificates have been issued, or not all", "make up"
+        ) from None
     except OSError as error:
         raise ManifestError(f"could not read {path}", error.strerror or str(error), "make up") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -13,7 +13,7 @@ from client.observe import Observed
 class Verdict(StrEnum):
     """PASS, three ways to be wrong, and SKIP for what could not be tried."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105
     WRONG_ACCEPT = "WRONG-ACCEPT"
     WRONG_REFUSE = "WRONG-REFUSE"
     WRONG_REASON = "WRONG-REASON"
@@ -41,7 +41,9 @@ class Result:
         return self.attempt.scenario.id
 
 
-def judge(expected: Expectation, observed: Observed, credential_sha256: str | None, server: Server) -> tuple[Verdict | None, str]:
+def judge(
+    expected: Expectation, observed: Observed, credential_sha256: str | None, server: Server
+) -> tuple[Verdict | None, str]:
     """Compare what was seen with what should have happened.
 
     Args:
@@ -69,8 +71,9 @@ def judge(expected: Expectation, observed: Observed, credential_sha256: str | No
 def describe(what: Expectation | Observed) -> str:
     """Say an expectation or an observation in a line."""
     words = [what.outcome.replace("_", " ")]
+    verify_error = f"verify error {what.verify_code}" if what.verify_code else ""
     if what.outcome is Outcome.REFUSED_BY_SERVER:
-        words.append(f"({what.alert or 'reason not delivered'}{f', verify error {what.verify_code}' if what.verify_code else ''})")
-    elif what.verify_code:
-        words.append(f"(verify error {what.verify_code})")
+        words.append(f"({', '.join(filter(None, (what.alert or 'reason not delivered', verify_error)))})")
+    elif verify_error:
+        words.append(f"({verify_error})")
     return " ".join(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,11 @@ class View:
     @property
     def public_root(self) -> str:
         return f"{self.certs}/public_root.pem"
+
+
+def http_request(view: View) -> str:
+    """Return the request that every probe makes."""
+    return f"GET {PATH} HTTP/1.1\r\nHost: {view.host}\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,8 @@ def scenario(known: Catalogue, id_: str) -> Scenario:
     Raises:
         LabError: there is none of that name; the message suggests the nearest.
     """
+    if not id_:
+        raise LabError("could not choose a scenario", "no scenario was named", "make explain S=client-good")
     if id_ not in known.scenarios:
         fact = f"no such scenario; {nearest(id_, known.scenarios)}"
         raise LabError(f"could not find {id_}", fact, "make explain S=client-good")

@@ -14,6 +14,8 @@ from client.judge import Result, Verdict
 from client.matrix import Matrix
 from client.observe import Observed
 
+_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
+
 
 def write(matrix: Matrix, runtime: str, folder: Path) -> None:
     """Write `<mode>.json` and `<mode>.xml`, each as a whole.
@@ -57,8 +59,8 @@ def junit(matrix: Matrix) -> str:
     suite.time = round(matrix.duration_s, 3)
     xml = JUnitXml()
     xml.add_testsuite(suite)
-    text: bytes | str = xml.tostring()
-    return text.decode() if isinstance(text, bytes) else text
+    text: bytes | str = xml.tostring()  # type: ignore[no-untyped-call]
+    return _DECLARATION + (text.decode() if isinstance(text, bytes) else text)
 
 
 def _result(result: Result) -> dict[str, Any]:

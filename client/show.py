@@ -39,7 +39,9 @@ def line(result: Result) -> str:
 
 def matrix(console: Console, done: Matrix, runtime: str) -> None:
     """Print the verdict matrix, what differs and how it can be seen again, and a summary."""
-    table = Table(title=f"mode {done.mode}, SERVER={done.server}, RUNTIME={runtime}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"mode {done.mode}, SERVER={done.server}, RUNTIME={runtime}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("scenario", no_wrap=True)
     table.add_column("expected")
     for name in PROBES:
@@ -76,7 +78,9 @@ def explanation(console: Console, scenario: Scenario) -> None:
     console.print(f"[bold]{scenario.id}[/]: {escape(scenario.title)}\n\n{escape(scenario.what)}\n", highlight=False)
     for mode in Mode:
         expected = scenario.expected(mode, Tls.V13, Server.EXPLAINED)
-        console.print(f"  {mode:9} {_words(expected)}{_differs(scenario, mode, expected)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"  {mode:9} {_words(expected)}{_differs(scenario, mode, expected)}", highlight=False, soft_wrap=True
+        )
     console.print(f"\n{escape(scenario.why)}\n", highlight=False)
     console.print(f"Rules: {', '.join(scenario.rfc)}", highlight=False)
     console.print(f"Try: make probe S={scenario.id} PROBE=curl", highlight=False)

@@ -21,7 +21,7 @@ if [ "$RUNTIME" = compose ]; then
 else
     LAB_CERTS=.lab/client-tls "$VENV/bin/python" -m client export >"$new.tar" || { rm -f "$new.tar"; exit 2; }
 fi
-tar -xf "$new.tar" -C "$new"
+tar -xof "$new.tar" -C "$new"
 rm -f "$new.tar"
 if cmp -s "$new/manifest.json" "$out/manifest.json"; then
     echo "certificates in $out are up to date" >&2

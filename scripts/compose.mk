@@ -3,7 +3,7 @@
 COMPOSE := docker compose --progress quiet
 CA := $(COMPOSE) run --rm ca
 CLIENT := sh scripts/compose-client.sh
-FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --mode $(1) | tar -xf - -C reports
+FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --mode $(1) | tar -xof - -C reports
 SHELL_HERE = docker compose run --rm --no-deps shell
 LOGS = docker compose logs --no-log-prefix server
 STATUS = docker compose ps -a

@@ -19,6 +19,6 @@ start=$(date +%s)
 echo "virtual environment $VENV with $("$python" -V): installing $* (half a minute the first time)" >&2
 [ -x "$VENV/bin/pip" ] || "$python" -m venv "$VENV" >&2 || { rm -rf "$VENV"; error "no virtual environment" "python3 -m venv failed" "sudo apt-get install python3-venv"; }
 for group in "$@"; do set -- "$@" -r "requirements/$group.txt"; shift; done
-"$VENV/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: "$@" >&2 ||
+"$VENV/bin/pip" install -qq --disable-pip-version-check --require-hashes --only-binary :all: "$@" >&2 ||
     error "could not install the requirements" "pip failed (its reason is above)" "make up, when the network is there; behind a TLS-inspecting proxy: export PIP_CERT=<its CA bundle>"
 echo "virtual environment ready in $(($(date +%s) - start)) s" >&2

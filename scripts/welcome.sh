@@ -2,21 +2,21 @@
 # What to know and what to try, when the server is up.
 if [ "$RUNTIME" = compose ]; then log() { docker compose logs --no-log-prefix server; }; else log() { cat .lab/server.log; }; fi
 equivalent=$(log | sed -n 's/^INFO serving .*equivalent="\(.*\)"$/\1/p' | tail -n 1)
-good=$OUT/clients/client-good
+good=certs/clients/client-good
 cat <<END
 
   URL            https://localhost:$PORT
   mode           $MODE (SERVER=$SERVER, RUNTIME=$RUNTIME)
   served as by   $equivalent
-  certificates   $OUT (CA of the server: public_root.pem, clients: clients/<name>/)
+  certificates   certs (CA of the server: public_root.pem, clients: clients/<name>/)
 
 Try, without a certificate, with one, and by hand:
 
-  curl --cacert $OUT/public_root.pem https://localhost:$PORT/
+  curl --cacert certs/public_root.pem https://localhost:$PORT/
 
-  curl --cacert $OUT/public_root.pem --cert $good/fullchain.pem --key $good/privkey.pem https://localhost:$PORT/
+  curl --cacert certs/public_root.pem --cert $good/fullchain.pem --key $good/privkey.pem https://localhost:$PORT/
 
-  printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' | openssl s_client -quiet -connect localhost:$PORT -CAfile $OUT/public_root.pem -cert $good/cert.pem -cert_chain $good/chain.pem -key $good/privkey.pem
+  printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' | openssl s_client -quiet -connect localhost:$PORT -CAfile certs/public_root.pem -cert $good/cert.pem -cert_chain $good/chain.pem -key $good/privkey.pem
 
 Judge it: make test-$MODE    See all targets: make help
 END

@@ -147,4 +147,3 @@ def _subject(certificate: bytes | None) -> str | None:
         return x509.load_der_x509_certificate(certificate).subject.rfc4514_string() or "(empty)"
     except ValueError:
         return "(unreadable)"
-

@@ -25,8 +25,11 @@ Factory = Callable[[], asyncio.Protocol]
 _NO_RESOURCES_PAUSE_S = 1.0
 
 
-class _TlsServer(asyncio.AbstractServer):
-    """Accepts connections on one listening socket and secures each in a task of its own."""
+class _TlsServer:
+    """Accepts connections on one listening socket and secures each in a task of its own.
+
+    It has what Uvicorn uses of an `asyncio.Server`.
+    """
 
     def __init__(self, listener: socket.socket, factory: Factory, context: ssl.SSLContext, timeout_s: float) -> None:
         self.sockets = (listener,)
@@ -79,12 +82,12 @@ class _Explaining:
         ssl: ssl.SSLContext | None = None,
         backlog: int = 100,
         **keywords: Any,
-    ) -> asyncio.AbstractServer:
+    ) -> Any:
         if sock is None:
             family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
             sock = socket.create_server((host or "", port or 0), family=family, backlog=backlog)
         if not ssl:
-            return await super().create_server(protocol_factory, sock=sock, backlog=backlog, **keywords)  # type: ignore[misc,no-any-return]
+            return await super().create_server(protocol_factory, sock=sock, backlog=backlog, **keywords)  # type: ignore[misc]
         sock.listen(backlog)
         sock.setblocking(False)
         return _TlsServer(sock, protocol_factory, ssl, lab_settings(os.environ).handshake_timeout_s)
@@ -92,18 +95,16 @@ class _Explaining:
 
 def asyncio_loop() -> asyncio.AbstractEventLoop:
     """Return an asyncio event loop that explains its handshakes."""
-
-    class Loop(_Explaining, asyncio.SelectorEventLoop):
-        pass
-
-    return Loop()
+    return _explaining(asyncio.SelectorEventLoop)
 
 
 def uvloop_loop() -> asyncio.AbstractEventLoop:
     """Return a uvloop event loop that explains its handshakes."""
     import uvloop
 
-    class Loop(_Explaining, uvloop.Loop):
-        pass
+    return _explaining(uvloop.Loop)
 
-    return Loop()
+
+def _explaining(base: type) -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = type(f"Explaining{base.__name__}", (_Explaining, base), {})()
+    return loop

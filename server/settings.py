@@ -119,7 +119,9 @@ def check_tls_files(parameters: dict[str, Any]) -> None:
         create_ssl_context(certfile, keyfile, password or "none given", *others)
     except (ssl.SSLError, OSError, ValueError) as error:
         files = ", ".join(filter(None, (certfile, keyfile, parameters["ssl_ca_certs"])))
-        raise SettingsError("UVICORN_SSL_*", f"OpenSSL can't use {files}: {error}", f"openssl x509 -in {certfile} -text") from None
+        raise SettingsError(
+            "UVICORN_SSL_*", f"OpenSSL can't use {files}: {error}", f"openssl x509 -in {certfile} -text"
+        ) from None
 
 
 def _readable(variable: str, path: str) -> None:

@@ -42,5 +42,9 @@ def probe(name: str) -> Probe:
         LabError: there is none of that name.
     """
     if name not in PROBES:
-        raise LabError(f"could not find the probe {name}", nearest(name, PROBES), "make probe S=client-good PROBE=raw")
+        raise LabError(
+            f"could not find the probe {name or '(none was named)'}",
+            nearest(name, PROBES),
+            "make probe S=client-good PROBE=raw",
+        )
     return PROBES[name]

@@ -11,14 +11,16 @@ import re
 import shlex
 
 from catalogue import Outcome, Tls, alert_name
-from client.lab import PATH, Attempt, View
+from client.lab import Attempt, http_request
 from client.observe import Observed, alert_of_packed, answered, refused
 from client.probes.command import output, run
 from client.server_log import ServerLog
 
 _ALERT_NUMBER = re.compile(r"SSL alert number (\d+)")
 _VERIFY_ERROR = re.compile(r"verify error:num=(\d+)")
-_NOT_LOADED = re.compile(r"unable to load|could not (?:open|read|find|load)|error setting (?:certificate|private key)", re.I)
+_NOT_LOADED = re.compile(
+    r"unable to load|could not (?:open|read|find|load)|error setting (?:certificate|private key)", re.I
+)
 _UNREACHABLE = re.compile(r"connect:errno=|BIO_(?:lookup|connect)|Connection refused|getaddrinfo", re.I)
 _SERVER_SPOKE = "verify return:1"
 
@@ -42,11 +44,11 @@ class OpenSsl:
         return None
 
     def command(self, attempt: Attempt) -> str:
-        request = _request(attempt.view).replace("\r\n", "\\r\\n")
+        request = http_request(attempt.view).replace("\r\n", "\\r\\n")
         return f"printf {shlex.quote(request)} | {shlex.join(self._argv(attempt))}"
 
     def run(self, attempt: Attempt, log: ServerLog) -> Observed:
-        done = run(self._argv(attempt), _request(attempt.view).encode())
+        done = run(self._argv(attempt), http_request(attempt.view).encode())
         head, _, body = done.stdout.partition(b"\r\n\r\n")
         if head.startswith(b"HTTP/1.1 200 "):
             return answered(body)
@@ -89,10 +91,6 @@ def _expected_name(host: str) -> tuple[str, ...]:
     except ValueError:
         return ("-servername", host, "-verify_hostname", host)
     return ("-verify_ip", host)
-
-
-def _request(view: View) -> str:
-    return f"GET {PATH} HTTP/1.1\r\nHost: {view.host}\r\nConnection: close\r\n\r\n"
 
 
 def _last_error(text: str) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import shlex
 import socket
 import ssl
 import sys
+from contextlib import suppress
 
 from catalogue import Outcome, Tls
-from client.lab import PATH, Attempt
+from client.lab import Attempt, View, http_request
 from client.observe import TIMEOUT_S, Observed, alert_of_reason, answered, refused
 from client.server_log import ServerLog
 
@@ -23,10 +25,10 @@ _BUFFER = 65536
 
 _PROGRAM = """\
 import socket, ssl; \
-c = ssl.create_default_context(cafile={root!r}); \
+c = ssl.create_default_context(cafile={root}); \
 {load}c.minimum_version = c.maximum_version = ssl.TLSVersion.{version}; \
-s = c.wrap_socket(socket.create_connection(({host!r}, {port}), {timeout}), server_hostname={host!r}); \
-s.sendall(b"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n"); \
+s = c.wrap_socket(socket.create_connection(({host}, {port}), {timeout}), server_hostname={host}); \
+s.sendall({request}.encode()); \
 print(s.makefile().read())"""
 
 
@@ -44,13 +46,13 @@ class Raw:
     def command(self, attempt: Attempt) -> str:
         view = attempt.view
         program = _PROGRAM.format(
-            root=view.public_root,
-            load=f"c.load_cert_chain({attempt.cert!r}, {attempt.key!r}); " if attempt.cert else "",
+            root=json.dumps(view.public_root),
+            load=f"c.load_cert_chain{json_tuple(attempt.cert, attempt.key)}; " if attempt.cert else "",
             version=_VERSION[attempt.tls].name,
-            host=view.host,
+            host=json.dumps(view.host),
             port=view.port,
             timeout=TIMEOUT_S,
-            path=PATH,
+            request=json.dumps(http_request(view)),
         )
         return f"{view.python} -c {shlex.quote(program)}"
 
@@ -68,11 +70,16 @@ class Raw:
         except OSError as error:
             return Observed(Outcome.UNREACHABLE, detail=str(error))
         with connection:
-            observed = _Conversation(connection, context, attempt.view.host).hold()
+            observed = _Conversation(connection, context, attempt.view).hold()
             if observed.outcome is Outcome.REFUSED_BY_SERVER:
                 verify_code = log.verify_code(connection.getsockname()[1])
                 return Observed(observed.outcome, observed.alert, verify_code, detail=observed.detail)
             return observed
+
+
+def json_tuple(*words: str | None) -> str:
+    """Return a Python tuple of texts in double quotes, for a program in single ones."""
+    return f"({', '.join(map(json.dumps, words))})"
 
 
 def client_context(attempt: Attempt) -> ssl.SSLContext:
@@ -90,18 +97,17 @@ def client_context(attempt: Attempt) -> ssl.SSLContext:
 class _Conversation:
     """One TLS connection with one HTTP request."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        self.connection, self.host = connection, host
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, view: View) -> None:
+        self.connection, self.request = connection, http_request(view).encode()
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=view.host)
         self.heard = False
         self.response = b""
 
     def hold(self) -> Observed:
         try:
             self.shake_hands()
-            request = f"GET {PATH} HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n"
-            self.tls.write(request.encode())
+            self.tls.write(self.request)
             self.read()
         except TimeoutError as error:
             return Observed(Outcome.TIMEOUT, detail=str(error))
@@ -147,10 +153,8 @@ class _Conversation:
 
     def flush(self) -> None:
         data = self.outgoing.read()
-        try:
+        with suppress(ConnectionError):  # closed already: what it said before can still be read
             self.connection.sendall(data)
-        except ConnectionError:  # closed already: what it said before can still be read
-            pass
 
     def receive(self) -> None:
         try:

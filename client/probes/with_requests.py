@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import ssl
 from collections.abc import Iterator
@@ -12,16 +13,16 @@ from requests.adapters import HTTPAdapter
 from catalogue import Outcome, Tls
 from client.lab import PATH, Attempt
 from client.observe import TIMEOUT_S, Observed, alert_of_reason, answered, refused
-from client.probes.raw import client_context
+from client.probes.raw import client_context, json_tuple
 from client.server_log import ServerLog
 
 _PROGRAM = """\
 import requests, ssl; from requests.adapters import HTTPAdapter; \
-c = ssl.create_default_context(cafile={root!r}); \
+c = ssl.create_default_context(cafile={root}); \
 c.minimum_version = c.maximum_version = ssl.TLSVersion.TLSv{tls}; \
 s = requests.Session(); s.trust_env = False; \
 a = HTTPAdapter(); a.init_poolmanager(1, 1, ssl_context=c); s.mount("https://", a); \
-r = s.get({url!r}, verify={root!r}, {cert}timeout={timeout}); print(r.text); r.raise_for_status()"""
+r = s.get({url}, verify={root}, {cert}timeout={timeout}); print(r.text); r.raise_for_status()"""
 
 
 class WithRequests:
@@ -38,10 +39,10 @@ class WithRequests:
     def command(self, attempt: Attempt) -> str:
         view = attempt.view
         program = _PROGRAM.format(
-            root=view.public_root,
+            root=json.dumps(view.public_root),
             tls=attempt.tls.replace(".", "_"),
-            url=view.url + PATH,
-            cert=f"cert=({attempt.cert!r}, {attempt.key!r}), " if attempt.cert else "",
+            url=json.dumps(view.url + PATH),
+            cert=f"cert={json_tuple(attempt.cert, attempt.key)}, " if attempt.cert else "",
             timeout=TIMEOUT_S,
         )
         return f"{view.python} -c {shlex.quote(program)}"

@@ -1,0 +1,39 @@
+"""Shared fixtures: an issued set of certificates, and servers that are started once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from running import Running, serving
+
+import catalogue
+from ca.issue import issue
+from ca.store import Store
+from catalogue import Mode, Server
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything issued."""
+    folder = tmp_path_factory.mktemp("lab")
+    issue(catalogue.load(), Store(folder), say=lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def serve(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """A server by mode, kind and variables; each is started once and shared by all tests."""
+    running: dict[tuple[object, ...], Running] = {}
+    with ExitStack() as stack:
+
+        def get(mode: str = Mode.REQUIRED, server: str = Server.EXPLAINED, **environ: str) -> Running:
+            key = (mode, server, *sorted(environ.items()))
+            if key not in running:
+                log = tmp_path_factory.mktemp("server") / "server.log"
+                running[key] = stack.enter_context(serving(state, log, mode, server, **environ))
+            return running[key]
+
+        yield get

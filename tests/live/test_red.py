@@ -1,0 +1,190 @@
+"""The lab goes red when it must, and nothing in a user's environment changes a verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+from running import Running, client, serving, unused_port
+
+from catalogue import Mode, Server
+
+pytestmark = pytest.mark.live
+
+
+def test_off_judged_as_required_is_wrongly_accepted(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.OFF)
+    done = client(running, "matrix", "--mode", "required")
+    assert done.returncode == 1
+    assert done.stdout.count("WRONG-ACCEPT client-none") >= 8
+    report = json.loads((running.state / "reports/required.json").read_text())
+    assert {r["verdict"] for r in report["results"]} == {"WRONG-ACCEPT"}
+    suite = JUnitXml.fromfile(str(running.state / "reports/required.xml"))
+    assert (suite.tests, suite.failures) == (72, 72)
+
+
+def test_required_judged_as_off_is_wrongly_refused(serve: Callable[..., Running]) -> None:
+    done = client(serve(Mode.REQUIRED), "matrix", "--mode", "off")
+    assert done.returncode == 1
+    assert "WRONG-REFUSE client-expired raw TLS 1.3" in done.stdout
+
+
+def test_as_expected_exits_0_and_reports(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.OPTIONAL)
+    done = client(running, "matrix", "--mode", "optional", "--server", "explained")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"72 results: 72 PASS, in \d+\.\d s", done.stdout)
+    report = json.loads((running.state / "reports/optional.json").read_text())
+    assert {"mode", "server", "runtime", "versions", "duration_s", "results"} <= set(report)
+    expired = next(r for r in report["results"] if (r["scenario"], r["probe"]) == ("client-expired", "raw"))
+    assert expired["observed"] == {"outcome": "refused_by_server", "alert": "certificate_expired", "verify_code": 10}
+    assert expired["expected"] == expired["observed"]
+
+
+def test_another_kind_of_server_is_noticed(serve: Callable[..., Running]) -> None:
+    done = client(serve(Mode.OFF, Server.STOCK), "matrix", "--mode", "off", "--server", "explained")
+    assert done.returncode == 2
+    assert (
+        "SERVER=explained was asked for, but the server that answers is stock\n  try: make up SERVER=explained"
+        in done.stderr
+    )
+
+
+def test_a_stopped_server(state: Path, tmp_path: Path) -> None:
+    with serving(state, tmp_path / "log", Mode.REQUIRED) as running:
+        environ = running.environ
+    done = client(None, "matrix", "--mode", "required", **environ)
+    assert done.returncode == 2
+    assert "unreachable" in done.stderr
+    assert "\n  try: make up" in done.stderr
+    assert "PASS" not in done.stdout
+
+
+def test_a_server_that_stops_halfway(state: Path, tmp_path: Path) -> None:
+    """What could not be seen is never a verdict."""
+    with serving(state, tmp_path / "log", Mode.REQUIRED, UVICORN_LIMIT_MAX_REQUESTS="4") as running:
+        done = client(running, "matrix", "--mode", "required")
+    assert done.returncode == 2
+    assert "NOT-JUDGED" in done.stdout
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n"])
+def test_something_else_on_the_port(state: Path, says: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stop = threading.Event()
+
+        def answer() -> None:
+            listener.settimeout(0.1)
+            while not stop.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.sendall(says)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        done = client(None, "matrix", LAB_CERTS=str(state / "client-tls"), LAB_URL=url)
+        stop.set()
+        thread.join()
+    assert done.returncode == 2
+    assert "the positive control" in done.stderr
+
+
+def test_a_stale_manifest(serve: Callable[..., Running], tmp_path: Path) -> None:
+    running = serve(Mode.OFF)
+    certs = tmp_path / "client-tls"
+    shutil.copytree(running.state / "client-tls", certs)
+    manifest = certs / "manifest.json"
+    manifest.write_text(re.sub(r'("catalogue_sha256": ")\w+', r"\g<1>0000", manifest.read_text()))
+    done = client(running, "matrix", LAB_CERTS=str(certs))
+    assert done.returncode == 2
+    assert "issued for another catalogue than this client's (a stale volume)\n  try: make up" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", '{"format": 1}', '{"format": 1, "catalogue_sha256": "x", "credentials": 3}']
+)
+def test_a_missing_or_corrupt_manifest(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    done = client(None, "matrix", LAB_CERTS=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: could not read ")
+    assert "Traceback" not in done.stderr
+
+
+def test_hostile_environment(serve: Callable[..., Running], tmp_path: Path) -> None:
+    """Proxies, CA bundles and configuration files of a user reach no probe."""
+    running = serve(Mode.REQUIRED)
+    nowhere = f"http://127.0.0.1:{unused_port()}"
+    (tmp_path / ".curlrc").write_text("insecure\nproxy = 127.0.0.1:1\nfail\nuser-agent = x\noutput = /dev/null\n")
+    (tmp_path / ".netrc").write_text("machine localhost login a password b\n")
+    config = tmp_path / "openssl.cnf"
+    config.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = TLSv1.1\n")
+    (tmp_path / "empty.pem").touch()
+    hostile = {
+        "HOME": str(tmp_path),
+        "CURL_HOME": str(tmp_path),
+        "NETRC": str(tmp_path / ".netrc"),
+        "OPENSSL_CONF": str(config),
+        "SSLKEYLOGFILE": "/nonexistent/keys",
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"), nowhere),
+        **dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), str(tmp_path / "empty.pem")),
+        "SSL_CERT_DIR": "/nonexistent",
+    }
+    done = client(running, "matrix", "--mode", "required", **hostile)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "72 results: 72 PASS" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("matrix", "--mode", "requird"), "could not use the mode 'requird': did you mean required?"),
+        (
+            ("probe", "--scenario", "client-goood", "--probe", "raw"),
+            "could not find client-goood: no such scenario; did you mean client-good?",
+        ),
+        (
+            ("probe", "--scenario", "client-good", "--probe", "crul"),
+            "could not find the probe crul: did you mean curl?",
+        ),
+        (
+            ("probe", "--scenario", "client-good", "--probe", "curl", "--tls", "1.1"),
+            "could not use the TLS version '1.1'",
+        ),
+        (("explain",), "no scenario was named"),
+        (("explain", "--scenario", "client-expird"), "did you mean client-expired?"),
+    ],
+)
+def test_bad_input_is_answered(serve: Callable[..., Running], arguments: tuple[str, ...], error: str) -> None:
+    done = client(serve(Mode.OFF), *arguments)
+    assert done.returncode == 2
+    assert error in done.stderr
+    assert "\n  try: make " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_probe_prints_the_command_before_the_outcome(serve: Callable[..., Running]) -> None:
+    done = client(serve(Mode.REQUIRED), "probe", "--scenario", "client-expired", "--probe", "curl", "--tls", "1.2")
+    command, outcome, *_ = done.stdout.splitlines()
+    assert command.startswith("curl -q ")
+    assert "--tls-max 1.2" in command
+    assert outcome == "outcome: refused by server (certificate_expired)"
+    assert done.returncode == 0
+
+
+def test_explain_names_modes_and_rules() -> None:
+    text = client(None, "explain", "--scenario", "client-none").stdout
+    assert "required  refused 116 certificate_required; TLS 1.2: refused 40 handshake_failure" in text
+    assert "RFC 8446 4.4.2.4" in text

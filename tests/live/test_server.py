@@ -1,0 +1,215 @@
+"""What the explained server does on the wire, and does not keep."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from running import ROOT, Running, serving
+
+from catalogue import Mode, Server
+from client.observe import alert_of_reason
+from server.handshake import LINGER_S
+
+pytestmark = pytest.mark.live
+
+LOOPS = ("asyncio", "uvloop")
+ALERTS = 200
+
+
+def context(running: Running, name: str | None = None) -> ssl.SSLContext:
+    client = ssl.create_default_context(cafile=running.state / "client-tls/public_root.pem")
+    if name:
+        folder = running.state / "client-tls/clients" / name
+        client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+    return client
+
+
+def get(running: Running, name: str | None, path: str = "/whoami", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPSConnection("localhost", running.port, context=context(running, name), timeout=10)
+    with closing(connection):
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.body = response.read()  # type: ignore[attr-defined]
+    return response
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_every_refused_client_gets_its_alert(serve: Callable[..., Running], loop: str) -> None:
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    client = context(running, "client-expired")
+
+    async def refused() -> str | None:
+        try:
+            reader, _ = await asyncio.open_connection("localhost", running.port, ssl=client)
+            await reader.read()
+        except ssl.SSLError as error:
+            return alert_of_reason(error.reason)
+        return None
+
+    async def many() -> list[str | None]:
+        return [alert for _ in range(ALERTS // 20) for alert in await asyncio.gather(*(refused() for _ in range(20)))]
+
+    assert asyncio.run(many()) == ["certificate_expired"] * ALERTS
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_refused_client_that_stays_is_hung_up_on(serve: Callable[..., Running], loop: str) -> None:
+    """It never closes: the server ends the connection soon, long before the handshake's time limit."""
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="60")
+    with socket.create_connection(("localhost", running.port), 10) as tcp:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context(running).wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        tcp.sendall(outgoing.read())
+        while True:
+            incoming.write(tcp.recv(65536))
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            break
+        tcp.sendall(outgoing.read())  # the empty Certificate and Finished, and nothing after
+        start = time.monotonic()
+        tcp.settimeout(4 * LINGER_S)
+        while tcp.recv(65536):
+            pass
+        assert time.monotonic() - start < 2 * LINGER_S
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_silent_client_does_not_stay(serve: Callable[..., Running], loop: str) -> None:
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="0.5")
+    with socket.create_connection(("localhost", running.port), 10) as tcp:
+        start = time.monotonic()
+        tcp.settimeout(5)
+        assert tcp.recv(1) == b""
+        assert 0.3 < time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_log_says_who_was_refused_and_why(serve: Callable[..., Running], loop: str) -> None:
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    for name in ("client-expired", None):
+        with pytest.raises((ssl.SSLError, OSError)):
+            get(running, name)
+    log = running.log.read_text()
+    assert re.search(
+        r'WARNING handshake_refused peer=127\.0\.0\.1:\d+ subject="CN=client-expired,O=mTLS Lab" '
+        r'reason=CERTIFICATE_VERIFY_FAILED verify_code=10 verify_message="certificate has expired" tls=1\.3',
+        log,
+    )
+    assert re.search(
+        r"WARNING handshake_refused peer=127\.0\.0\.1:\d+ reason=PEER_DID_NOT_RETURN_A_CERTIFICATE tls=1\.3", log
+    )
+    assert "PRIVATE KEY" not in log
+    assert "BEGIN" not in log
+
+
+def test_plain_http_on_the_tls_port_is_logged(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.REQUIRED)
+    connection = http.client.HTTPConnection("localhost", running.port, timeout=10)
+    connection.request("GET", "/")
+    with pytest.raises((http.client.HTTPException, OSError)):
+        connection.getresponse()
+    connection.close()
+    assert "handshake_refused" in running.log.read_text()
+    assert "reason=HTTP_REQUEST" in running.log.read_text()
+
+
+@pytest.mark.parametrize(("loop", "protocol"), [(a, b) for a in LOOPS for b in ("h11", "httptools")])
+def test_two_clients_at_once_keep_their_identities(serve: Callable[..., Running], loop: str, protocol: str) -> None:
+    running = serve(Mode.OPTIONAL, UVICORN_LOOP=loop, UVICORN_HTTP=protocol)
+    good = http.client.HTTPSConnection("localhost", running.port, context=context(running, "client-good"))
+    nobody = http.client.HTTPSConnection("localhost", running.port, context=context(running))
+    for _ in range(3):  # keep-alive, interleaved
+        for connection, subject in ((good, "CN=client-good,O=mTLS Lab"), (nobody, None)):
+            connection.request("GET", "/whoami")
+            identity = json.loads(connection.getresponse().read())["identity"]
+            assert (identity and identity["subject"]) == subject
+    good.close()
+    nobody.close()
+
+
+def test_whoami(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.REQUIRED)
+    who = json.loads(get(running, "client-good").body)  # type: ignore[attr-defined]
+    manifest = json.loads((running.state / "client-tls/manifest.json").read_text())["credentials"]["client-good"]
+    assert {key: who["identity"][key] for key in ("subject", "issuer", "serial", "sha256")} == {
+        key: manifest[key] for key in ("subject", "issuer", "serial", "sha256")
+    }
+    assert who["identity"]["sans"] == ["EMAIL:client-good@mtls-lab.test"]
+    assert who["identity"]["verified"] is True
+    assert who["tls"]["version"] == "1.3"
+    assert who["tls"]["cipher"].startswith("TLS_")
+
+
+def test_the_page_and_the_greeting(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.OPTIONAL)
+    greeting = json.loads(get(running, None, "/").body)  # type: ignore[attr-defined]
+    assert greeting["message"] == "Hello, stranger!"
+    assert greeting["identity"] is None
+    page = get(running, "client-good", "/", Accept="text/html")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert b"<h1>Hello, client-good!</h1>" in page.body  # type: ignore[attr-defined]
+
+
+def test_stock_knows_nobody(serve: Callable[..., Running]) -> None:
+    who = json.loads(get(serve(Mode.REQUIRED, Server.STOCK), "client-good").body)  # type: ignore[attr-defined]
+    assert who == {"identity": None, "tls": None}
+
+
+def resume(running: Running, version: ssl.TLSVersion) -> bool:
+    """Connect twice; tell whether the second connection could reuse the first one's session."""
+    client = context(running, "client-good")
+    client.minimum_version = client.maximum_version = version
+    session = None
+    for _ in range(2):
+        with (
+            socket.create_connection(("localhost", running.port), 10) as tcp,
+            client.wrap_socket(tcp, server_hostname="localhost", session=session) as tls,
+        ):
+            tls.sendall(b"GET /whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            while tls.recv(65536):
+                pass
+            session, reused = tls.session, tls.session_reused
+    return bool(reused)
+
+
+def test_session_tickets_are_off_unless_asked_for(serve: Callable[..., Running]) -> None:
+    assert not resume(serve(Mode.REQUIRED), ssl.TLSVersion.TLSv1_3)
+    assert resume(serve(Mode.REQUIRED, LAB_SESSION_TICKETS="1"), ssl.TLSVersion.TLSv1_3)  # the trap can be shown
+
+
+def test_it_stops_at_once_though_clients_stay(state: Path, tmp_path: Path) -> None:
+    with (
+        serving(state, tmp_path / "log", Mode.REQUIRED) as running,
+        socket.create_connection(("localhost", running.port)),
+    ):
+        start = time.monotonic()
+        running.process.terminate()
+        assert running.process.wait(10) in (0, -15)
+        assert time.monotonic() - start < 3
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
+
+
+def test_the_folder_can_be_lifted(serve: Callable[..., Running], tmp_path: Path) -> None:
+    """`server/` needs nothing of the rest of the repository."""
+    (tmp_path / "server").symlink_to(ROOT / "server")
+    done = subprocess.run(
+        [sys.executable, "-c", "import server.app, server.loop"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,245 @@
+"""Every target, in both runtimes, as a person uses it. The tests of this file are one session, in its order."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from running import unused_port
+from workshop import Workshop
+
+pytestmark = pytest.mark.live
+
+UP_S = {"compose": 8, "local": 3}
+MATRIX_S = 6
+
+
+def test_up_says_what_to_know_and_what_to_try(workshop: Workshop) -> None:
+    text = workshop.up()
+    assert f"https://localhost:{workshop.port}" in text
+    assert "required (SERVER=explained" in text
+    assert re.search(r"served as by +uvicorn server\.app:app .*--ssl-cert-reqs 2", text)
+    assert f"RUNTIME={workshop.runtime} (as asked" in text
+    assert "15 issued, 0 kept, in 0." in text
+    commands = [line.strip() for line in text.splitlines() if line.startswith(("  curl ", "  printf "))]
+    assert len(commands) == 3
+    anonymous, good, by_hand = (workshop.run("sh", "-c", command) for command in commands)
+    assert anonymous.returncode == 56
+    assert "alert certificate required" in anonymous.stderr
+    assert good.stdout.startswith('{"message":"Hello, client-good!"')
+    assert by_hand.stdout.startswith("HTTP/1.1 200 OK")
+
+
+def test_a_second_up_changes_nothing_and_is_quick(workshop: Workshop) -> None:
+    manifest = workshop.folder / "certs/manifest.json"
+    before, server = manifest.read_bytes(), workshop.server_id()
+    text = workshop.up()
+    assert "0 issued, 15 kept" in text
+    assert "certificates in certs are up to date" in text
+    assert (manifest.read_bytes(), workshop.server_id()) == (before, server)
+
+
+def test_from_down_to_ready_in_time(workshop: Workshop) -> None:
+    workshop.make("down")
+    start = time.monotonic()
+    workshop.up()
+    assert time.monotonic() - start < UP_S[workshop.runtime]
+
+
+def test_switching_the_mode_restarts_the_server_alone(workshop: Workshop) -> None:
+    manifest = workshop.folder / "certs/manifest.json"
+    before, server = manifest.read_bytes(), workshop.server_id()
+    assert "optional (SERVER=explained" in workshop.up("MODE=optional")
+    assert workshop.server_id() != server
+    assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize("server", ["explained", "stock"])
+@pytest.mark.parametrize("mode", ["required", "off", "optional"])
+def test_a_mode(workshop: Workshop, mode: str, server: str) -> None:
+    done = workshop.make(f"test-{mode}", f"SERVER={server}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "72 results: 72 PASS" in done.stdout
+    report = json.loads((workshop.folder / f"reports/{mode}.json").read_text())
+    assert (report["mode"], report["server"], report["runtime"]) == (mode, server, workshop.runtime)
+    assert report["duration_s"] < MATRIX_S
+    assert set(report["versions"]) == {"raw", "requests", "curl", "openssl"}
+    assert len(report["results"]) == 72
+    keys = {"scenario", "probe", "tls", "expected", "observed", "verdict", "command"}
+    for result in report["results"]:
+        assert keys <= set(result)
+        assert set(result["expected"]) == set(result["observed"]) == {"outcome", "alert", "verify_code"}
+    assert (workshop.folder / f"reports/{mode}.xml").read_text().startswith("<?xml")
+
+
+def test_reported_commands_run_when_pasted(workshop: Workshop) -> None:
+    assert workshop.make("test-required").returncode == 0
+    report = json.loads((workshop.folder / "reports/required.json").read_text())
+    for result in report["results"]:
+        if (result["tls"], result["scenario"]) == ("1.3", "client-good"):
+            assert "CN=client-good" in workshop.run("sh", "-c", result["command"]).stdout
+        if (result["tls"], result["scenario"]) == ("1.3", "client-expired"):
+            pasted = workshop.run("sh", "-c", result["command"])
+            assert re.search("alert certificate expired|ALERT_CERTIFICATE_EXPIRED", pasted.stderr), pasted
+
+
+def test_off_judged_as_required_is_red(workshop: Workshop) -> None:
+    workshop.up("MODE=off")
+    server = workshop.server_id()
+    done = workshop.make("matrix", "MODE=required")
+    assert "WRONG-ACCEPT client-none raw TLS 1.3" in done.stdout
+    assert re.search(r"make: \*\*\* .*Error 1", done.stderr)
+    assert workshop.server_id() == server
+
+
+def test_the_matrix_takes_the_server_that_runs(workshop: Workshop) -> None:
+    workshop.up("MODE=off", "SERVER=stock")
+    done = workshop.make("matrix", "MODE=off")
+    assert done.returncode == 0, done.stderr
+    assert "SERVER=stock" in done.stdout
+
+
+def test_probe_and_explain(workshop: Workshop) -> None:
+    workshop.up()
+    done = workshop.make("probe", "S=client-none", "PROBE=openssl", "TLS=1.2")
+    assert done.stdout.startswith("printf 'GET /whoami")
+    assert "outcome: refused by server (handshake_failure)" in done.stdout
+    assert "RFC 5280" in workshop.make("explain", "S=client-expired").stdout
+    wrong = workshop.make("explain", "S=client-expird")
+    assert "did you mean client-expired?" in wrong.stderr
+    assert re.search(r"make: \*\*\* .*Error 2", wrong.stderr)
+
+
+def test_list_show_status_logs(workshop: Workshop) -> None:
+    assert workshop.make("list").stdout.count("\n") == 15
+    assert "CN=client-good" in workshop.make("show", "NAME=client-good").stdout
+    assert re.search("running, pid|Up ", workshop.make("status").stdout)
+    log = workshop.make("logs").stdout
+    assert "handshake_refused" in log
+    assert "PRIVATE" not in log
+
+
+def test_shell_has_clients_and_files(workshop: Workshop) -> None:
+    script = (
+        "curl -sS --cacert certs/public_root.pem --cert certs/clients/client-good/fullchain.pem "
+        f"--key certs/clients/client-good/privkey.pem https://localhost:{workshop.port}/; "
+        "python3 -c 'import requests; print(requests.__version__)'\nexit\n"
+    )
+    command = (
+        ["docker", "compose", "run", "--rm", "-T", "--no-deps", "shell", "sh", "-c", script]
+        if workshop.runtime == "compose"
+        else ["sh", "-c", f"make -s shell <<'E'\n{script}E"]
+    )
+    done = workshop.run(*command)
+    assert "Hello, client-good!" in done.stdout, done.stderr
+    assert re.search(r"\d+\.\d+\.\d+$", done.stdout, re.M)
+
+
+def test_certs_are_copied_safely(workshop: Workshop, tmp_path: Path) -> None:
+    out = tmp_path / "my certs"
+    assert workshop.make("certs", f"OUT={out}").returncode == 0
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {"public_root.pem", "validation_fullchain.pem", "manifest.json"} <= names
+    assert {f"clients/client-expired/{name}.pem" for name in ("cert", "chain", "fullchain", "privkey")} <= names
+    assert all(path.stat().st_mode & 0o077 == 0 for path in out.rglob("*"))
+    mine = out / "clients/client-good/notes.txt"
+    mine.touch()
+    (out / "manifest.json").write_text('{"catalogue_sha256": "of an older lab"}')
+    done = workshop.make("certs", f"OUT={out}")
+    assert "were stale: copied again" in done.stderr
+    assert "up to date" in workshop.make("certs", f"OUT={out}").stderr
+
+
+def test_certs_do_not_overwrite_what_is_not_theirs(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = workshop.make("certs", f"OUT={tmp_path}")
+    assert "exists and is no copy made by make certs\n  try: make certs OUT=certs" in done.stderr
+    assert re.search(r"make: \*\*\* .*Error 2", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_further_names(workshop: Workshop) -> None:
+    server = workshop.server_id()
+    text = workshop.up("LAB_SERVER_NAMES=lab.example")
+    assert "issued server-good: what it should say has changed" in text
+    assert workshop.server_id() != server
+    url = f"https://lab.example:{workshop.port}/whoami"
+    resolve = f"lab.example:{workshop.port}:127.0.0.1"
+    good = "certs/clients/client-good"
+    done = workshop.run(
+        *("curl", "-sS", "--noproxy", "*", "--resolve", resolve, "--cacert", "certs/public_root.pem"),
+        *("--cert", f"{good}/fullchain.pem", "--key", f"{good}/privkey.pem", url),
+    )
+    assert "CN=client-good" in done.stdout, done.stderr
+    bad = workshop.make("up", "LAB_SERVER_NAMES=a_b")
+    assert "'a_b' is neither a DNS name nor an IP address" in bad.stderr
+
+
+def test_an_env_file_sets_the_knobs_and_the_command_line_wins(workshop: Workshop) -> None:
+    port = unused_port()
+    (workshop.folder / ".env").write_text(f"MODE=optional\nSERVER=stock\nPORT={port}\nUVICORN_LOOP=asyncio\n")
+    environ = {k: v for k, v in workshop.environ.items() if k != "PORT"}
+    alone = Workshop(workshop.folder, workshop.runtime, environ)
+    text = alone.up()
+    assert f"https://localhost:{port}" in text
+    assert "optional (SERVER=stock" in text
+    assert "--loop asyncio" in text
+    assert "off (SERVER=stock" in alone.up("MODE=off")
+    (workshop.folder / ".env").unlink()
+
+
+def test_a_port_in_use(workshop: Workshop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = workshop.make("up", f"PORT={port}")
+    assert f"error: could not start the server: port {port} is in use by another program" in done.stderr
+    assert "\n  try: make up PORT=" in done.stderr
+    assert re.search(r"make: \*\*\* .*Error 2", done.stderr)
+
+
+def test_down_then_matrix_says_how_to_start(workshop: Workshop) -> None:
+    workshop.up()
+    assert workshop.make("down").returncode == 0
+    done = workshop.make("matrix")
+    assert "\n  try: make up" in done.stderr
+    assert re.search(r"make: \*\*\* .*Error 2", done.stderr)
+
+
+def test_from_nothing_running(workshop: Workshop) -> None:
+    done = workshop.make("test-optional")
+    assert done.returncode == 0, done.stderr
+    assert "72 results: 72 PASS" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ("MODE=requird", "unknown MODE: 'requird' is none of off, optional, required"),
+        ("SERVER=plain", "unknown SERVER: 'plain' is neither explained nor stock"),
+        ("PORT=http", "unusable PORT: 'http' is no port number"),
+        ("PORT=70000", "unusable PORT: '70000' is no port number"),
+        ("RUNTIME=podman", "unknown RUNTIME: 'podman' is neither compose nor local"),
+    ],
+)
+def test_bad_knobs(workshop: Workshop, knob: str, message: str) -> None:
+    done = workshop.make("up", knob)
+    assert f"error: {message}" in done.stderr
+    assert "\n  try: make up " in done.stderr
+    assert re.search(r"make: \*\*\* .*Error 2", done.stderr)
+
+
+def test_clean_leaves_nothing(workshop: Workshop) -> None:
+    venv = (workshop.folder / ".venv").resolve()
+    assert workshop.make("clean").returncode == 0
+    assert not [name for name in (".lab", ".venv", "certs", "reports") if (workshop.folder / name).exists()]
+    if workshop.runtime == "compose":
+        project = workshop.environ["COMPOSE_PROJECT_NAME"]
+        for kind in (("volume", "ls"), ("ps", "-a"), ("network", "ls")):
+            listed = workshop.run("docker", *kind, "-q", "--filter", f"label=com.docker.compose.project={project}")
+            assert listed.stdout == ""
+        assert workshop.run("docker", "images", "-q", f"{project}-*").stdout == ""
+    (workshop.folder / ".venv").symlink_to(venv)  # for what comes after

@@ -1,0 +1,94 @@
+"""House rules: who imports whom, what is documented, what is clean."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import ROOT
+
+PARTS = {"catalogue": set(), "ca": {"catalogue"}, "client": {"catalogue"}, "server": set()}
+MAX_LINES = 300
+
+
+def tracked(*patterns: str) -> list[Path]:
+    done = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", *patterns], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        return [p for pattern in patterns or ("*",) for p in ROOT.rglob(pattern) if ".venv" not in p.parts]
+    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_import_rule(part: str) -> None:
+    files = list((ROOT / part).rglob("*.py"))
+    assert files
+    for path in files:
+        found = imports(path)
+        assert found & set(PARTS) <= PARTS[part] | {part}, path
+        if part == "catalogue":
+            assert found <= set(sys.stdlib_module_names) | {"catalogue"}, path
+
+
+def test_files_stay_short() -> None:
+    long = {str(p): n for p in tracked("*.py", "*.sh", "*.mk") if (n := len(p.read_text().splitlines())) > MAX_LINES}
+    assert not {path: lines for path, lines in long.items() if "/tests/" not in path}
+
+
+def test_every_make_target_is_documented() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(), re.M))
+    readme = (ROOT / "README.md").read_text()
+    missing = {target for target in targets if not re.search(rf"`make {target}\b|`{target}`", readme)}
+    assert not missing
+
+
+def test_every_knob_of_the_example_is_documented() -> None:
+    knobs = re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
+    readme = (ROOT / "README.md").read_text()
+    assert len(knobs) >= 8
+    assert not [knob for knob in knobs if knob not in readme]
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_no_private_key_is_in_the_repository() -> None:
+    marker = "PRIVATE" + " KEY-----"
+    assert not [path for path in tracked() if path.is_file() and marker in path.read_text(errors="replace")]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+    ],
+    ids=["lint", "format", "types"],
+)
+def test_clean(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "scripts").glob("*.sh")))
+def test_scripts_parse(script: str) -> None:
+    done = subprocess.run(["sh", "-n", str(ROOT / "scripts" / script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,237 @@
+"""Issuing is atomic and idempotent: nothing that is good is lost, and nothing half-written is ever read."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from running import ROOT
+
+import ca.store
+import catalogue
+from ca.issue import Issuance, issue, parse_names
+from ca.store import Store
+from catalogue import LabError, ManifestError
+from catalogue import manifest as manifests
+
+EVERYTHING = 15
+
+
+def run(folder: Path, names: str = "", path: Path = catalogue.DEFAULT_PATH) -> Issuance:
+    return issue(catalogue.load(path), Store(folder), names, say=lambda _: None)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def assert_whole(folder: Path) -> None:
+    """Everything that the manifest names is there, is what it says, and fits its key."""
+    store = Store(folder)
+    manifest = manifests.load(store.client / manifests.NAME)
+    assert set(catalogue.load().credentials) <= set(manifest.credentials)
+    for name, issued in manifest.credentials.items():
+        held = store.read(store.folder(issued.role, name))
+        assert held, name
+        assert f"{held.certificate.serial_number:x}" == issued.serial
+    assert not list(folder.rglob(".writing-*"))
+
+
+def test_a_second_issue_changes_nothing(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    before = content(tmp_path)
+    second = run(tmp_path)
+    assert (len(first.issued), first.kept) == (EVERYTHING, 0)
+    assert (len(second.issued), second.kept) == (0, EVERYTHING)
+    assert content(tmp_path) == before
+    assert first.generation == second.generation
+    assert_whole(tmp_path)
+
+
+def test_modes_of_folders_and_keys(tmp_path: Path) -> None:
+    os.umask(0o022)
+    run(tmp_path)
+    for folder in ("ca-private", "server-tls", "client-tls"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+    keys = list(tmp_path.rglob("privkey.pem"))
+    assert len(keys) == EVERYTHING
+    assert all(key.stat().st_mode & 0o777 == 0o600 for key in keys)
+    assert not list((tmp_path / "server-tls").rglob("client-*"))
+    ca_keys = {key.read_bytes() for key in (tmp_path / "ca-private").rglob("privkey.pem")}
+    assert not ca_keys & {
+        key.read_bytes() for part in ("server-tls", "client-tls") for key in (tmp_path / part).rglob("*.pem")
+    }
+
+
+def test_killed_at_any_moment_the_next_run_completes_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    real, count = ca.store.os.replace, 0
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count == limit:
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(ca.store.os, "replace", replace)
+    limit = 0
+    run(tmp_path / "all")
+    total = count
+    assert total > 4 * EVERYTHING
+    for limit in range(1, total, 7):
+        count = 0
+        folder = tmp_path / str(limit)
+        with pytest.raises(Killed):
+            run(folder)
+        assert not (folder / "client-tls" / manifests.NAME).exists()
+        roots = {p: p.read_bytes() for p in folder.glob("ca-private/*-root/cert.pem")}
+        count = -total * 2
+        run(folder)
+        assert_whole(folder)
+        assert all(p.read_bytes() == data for p, data in roots.items())  # a whole root is never made twice
+
+
+def test_a_real_kill(tmp_path: Path) -> None:
+    environ = os.environ | {"LAB_STATE": str(tmp_path)}
+    for delay_s in (0.15, 0.2, 0.25):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ca", "issue"],
+            cwd=ROOT,
+            env=environ,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(delay_s)  # not waiting for anything: this is the moment of the kill
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run(tmp_path)
+    assert_whole(tmp_path)
+
+
+def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        done = pool.map(run, [tmp_path, tmp_path])
+    assert sorted(len(one.issued) for one in done) == [0, EVERYTHING]
+    assert_whole(tmp_path)
+
+
+def test_changed_names_touch_the_server_alone(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    second = run(tmp_path, "lab.example, 10.0.0.1")
+    assert second.issued == {"server-good": "what it should say has changed"}
+    assert second.generation != first.generation
+    server = manifests.load(tmp_path / "client-tls/manifest.json").credentials["server-good"]
+    assert server.sans[-2:] == ("DNS:lab.example", "IP:10.0.0.1")
+
+
+def test_prose_re_issues_nothing_but_the_manifest_is_renewed(tmp_path: Path) -> None:
+    run(tmp_path / "lab")
+    changed = tmp_path / "scenarios.toml"
+    changed.write_text(catalogue.DEFAULT_PATH.read_text().replace("A good client", "A fine client"))
+    done = run(tmp_path / "lab", path=changed)
+    assert done.issued == {}
+    assert manifests.load(tmp_path / "lab/client-tls/manifest.json").catalogue_sha256 == catalogue.load(changed).sha256
+
+
+def test_an_unmade_credential_is_refused(tmp_path: Path) -> None:
+    changed = tmp_path / "scenarios.toml"
+    text = catalogue.DEFAULT_PATH.read_text().replace('credential = "none"', 'credential = "client-expird"')
+    changed.write_text(text)
+    with pytest.raises(LabError, match=r"nothing makes the credential client-expird; did you mean client-expired\?"):
+        run(tmp_path / "lab", path=changed)
+    assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize("damage", ["privkey.pem", "cert.pem", "fullchain.pem"])
+def test_a_damaged_leaf_is_issued_again(tmp_path: Path, damage: str) -> None:
+    run(tmp_path)
+    (tmp_path / "client-tls/clients/client-good" / damage).write_text("")
+    assert run(tmp_path).issued == {"client-good": "its files were missing or damaged"}
+    assert_whole(tmp_path)
+
+
+def test_a_key_of_another_certificate_is_noticed(tmp_path: Path) -> None:
+    run(tmp_path)
+    clients = tmp_path / "client-tls/clients"
+    (clients / "client-good/privkey.pem").write_bytes((clients / "client-expired/privkey.pem").read_bytes())
+    assert list(run(tmp_path).issued) == ["client-good"]
+
+
+def test_a_lost_root_is_an_error_not_a_new_root(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "ca-private/validation-root/privkey.pem").unlink()
+    with pytest.raises(LabError, match=r"could not keep validation-root: .*\n  try: make clean up"):
+        run(tmp_path)
+
+
+def test_a_lost_ledger_keeps_the_roots(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "ca-private/ledger.json").unlink()
+    issued = run(tmp_path).issued
+    assert not any("root" in name or "intermediate" in name for name in issued if name.split("-")[0] != "client")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 1, "credentials": {"a": {}}}'])
+def test_a_corrupt_ledger_is_an_error(tmp_path: Path, text: str) -> None:
+    run(tmp_path)
+    (tmp_path / "ca-private/ledger.json").write_text(text)
+    with pytest.raises(ManifestError, match="try: make clean up"):
+        run(tmp_path)
+
+
+def test_time_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the lifetime later, what should be valid is issued again; what is expired stays expired."""
+    run(tmp_path)
+    real = ca.issue.datetime
+
+    class Later(real):  # type: ignore[misc,valid-type]
+        @classmethod
+        def now(cls, tz: object = None) -> object:
+            return real.now(tz) + 65 * ca.recipe.DAY
+
+    monkeypatch.setattr(ca.issue, "datetime", Later)
+    issued = run(tmp_path).issued
+    assert {"server-good", "healthcheck", "client-good"} <= set(issued)
+    assert not {"client-expired", "client-not-yet-valid", "validation-root", "validation-intermediate"} & set(issued)
+
+
+def test_an_unwritable_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "ca-private").write_text("a file where a folder should be")
+    with pytest.raises(LabError, match=r"could not write .*ca-private: File exists"):
+        run(tmp_path)
+
+
+def test_names() -> None:
+    assert parse_names(" A.example ,10.0.0.1,,::1") == ("DNS:a.example", "IP:10.0.0.1", "IP:::1")
+    for bad in ("a b", "-a.example", "a..b", "https://a", "a_b", "x" * 64):
+        with pytest.raises(LabError, match="LAB_SERVER_NAMES"):
+            parse_names(bad)
+
+
+def test_show_and_list(state: Path) -> None:
+    def ca_program(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ca", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"LAB_STATE": str(state)}, capture_output=True, text=True
+        )
+
+    assert ca_program("list").stdout.count("\n") == EVERYTHING
+    shown = ca_program("show", "client-expired").stdout
+    assert "CN=client-expired" in shown
+    assert "BEGIN CERTIFICATE" in shown
+    assert "PRIVATE" not in shown
+    missing = ca_program("show", "client-expird")
+    assert missing.returncode == 2
+    assert missing.stderr == (
+        "error: could not show client-expird: no such certificate; did you mean client-expired?\n  try: make list\n"
+    )

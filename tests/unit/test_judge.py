@@ -1,0 +1,104 @@
+"""The verdict's truth table, and how the probes read alerts and answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from catalogue import ALERTS, Expectation, Outcome, Server, alert_name
+from client.judge import Verdict, judge
+from client.observe import Observed, alert_of_packed, alert_of_reason, answered
+
+AUTHENTICATED = Expectation(Outcome.AUTHENTICATED)
+ANONYMOUS = Expectation(Outcome.ANONYMOUS)
+SERVED = Expectation(Outcome.SERVED)
+EXPIRED = Expectation(Outcome.REFUSED_BY_SERVER, "certificate_expired", 10)
+NO_REASON = Expectation(Outcome.REFUSED_BY_SERVER)
+NOT_PRESENTED = Expectation(Outcome.NOT_PRESENTED)
+BY_CLIENT = Expectation(Outcome.REFUSED_BY_CLIENT, verify_code=20)
+
+MINE = "aa"
+as_me = Observed(Outcome.AUTHENTICATED, sha256=MINE)
+as_other = Observed(Outcome.AUTHENTICATED, sha256="bb")
+anonymous = Observed(Outcome.ANONYMOUS)
+served = Observed(Outcome.SERVED)
+
+
+def refused(alert: str | None, code: int | None = None) -> Observed:
+    return Observed(Outcome.REFUSED_BY_SERVER, alert, code)
+
+
+@pytest.mark.parametrize(
+    ("expected", "observed", "server", "verdict"),
+    [
+        (AUTHENTICATED, as_me, "explained", Verdict.PASS),
+        (AUTHENTICATED, as_other, "explained", Verdict.WRONG_ACCEPT),
+        (AUTHENTICATED, anonymous, "explained", Verdict.WRONG_ACCEPT),
+        (AUTHENTICATED, refused("unknown_ca", 20), "explained", Verdict.WRONG_REFUSE),
+        (AUTHENTICATED, Observed(Outcome.REFUSED_BY_CLIENT, verify_code=10), "explained", Verdict.WRONG_REFUSE),
+        (AUTHENTICATED, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.WRONG_REFUSE),
+        (ANONYMOUS, anonymous, "explained", Verdict.PASS),
+        (ANONYMOUS, as_me, "explained", Verdict.WRONG_ACCEPT),
+        (ANONYMOUS, refused("certificate_required"), "explained", Verdict.WRONG_REFUSE),
+        (EXPIRED, refused("certificate_expired", 10), "explained", Verdict.PASS),
+        (EXPIRED, refused("certificate_expired"), "explained", Verdict.PASS),  # a client sees no verify error
+        (EXPIRED, refused("certificate_expired", 12), "explained", Verdict.WRONG_REASON),  # a stale CRL
+        (EXPIRED, refused("unknown_ca", 10), "explained", Verdict.WRONG_REASON),
+        (EXPIRED, refused(None), "explained", Verdict.WRONG_REASON),  # lost, though it should have arrived
+        (EXPIRED, anonymous, "explained", Verdict.WRONG_ACCEPT),
+        (EXPIRED, as_me, "explained", Verdict.WRONG_ACCEPT),
+        (EXPIRED, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.WRONG_REFUSE),
+        (NO_REASON, refused(None), "stock", Verdict.PASS),
+        (NO_REASON, refused("unknown_ca"), "stock", Verdict.PASS),  # a later Python may deliver it
+        (NO_REASON, served, "stock", Verdict.WRONG_ACCEPT),
+        (SERVED, served, "stock", Verdict.PASS),
+        (SERVED, refused(None), "stock", Verdict.WRONG_REFUSE),
+        (SERVED, anonymous, "stock", Verdict.WRONG_ACCEPT),  # then it is no stock server
+        (NOT_PRESENTED, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.PASS),
+        (NOT_PRESENTED, anonymous, "explained", Verdict.WRONG_ACCEPT),
+        (BY_CLIENT, Observed(Outcome.REFUSED_BY_CLIENT, verify_code=20), "explained", Verdict.PASS),
+        (BY_CLIENT, Observed(Outcome.REFUSED_BY_CLIENT, verify_code=62), "stock", Verdict.WRONG_REASON),
+        (EXPIRED, Observed(Outcome.UNREACHABLE), "explained", None),
+        (EXPIRED, Observed(Outcome.TIMEOUT), "explained", None),
+        (NO_REASON, Observed(Outcome.PROBE_ERROR), "stock", None),
+    ],
+)
+def test_truth_table(expected: Expectation, observed: Observed, server: str, verdict: Verdict | None) -> None:
+    found, reason = judge(expected, observed, MINE, Server(server))
+    assert found is verdict
+    assert bool(reason) == (verdict is not Verdict.PASS)
+
+
+def test_every_alert_is_read_from_openssl_code_and_python_reason() -> None:
+    for name, number in ALERTS.items():
+        assert alert_name(number) == name
+        assert alert_of_packed(f"curl: (56) error:0A000{1000 + number:03X}:SSL routines::x, errno 0") == name
+        assert alert_of_reason(f"TLSV1_ALERT_{name.upper()}") == name
+    assert alert_name(7) == "alert_7"
+
+
+@pytest.mark.parametrize(
+    ("text", "alert"),
+    [
+        ("error:0A00045C:SSL routines::tlsv13 alert certificate required", "certificate_required"),
+        ("error:0A000412:SSL routines::ssl/tls alert bad certificate", "bad_certificate"),
+        ("error:1404C45C:SSL routines:ST_OK:reason(1116)", "certificate_required"),  # LibreSSL
+        ("error:14094415:SSL routines:ssl3_read_bytes:sslv3 alert certificate expired", "certificate_expired"),  # 1.1.1
+        ("error:0A000126:SSL routines::unexpected eof while reading", None),
+        ("curl: (52) Empty reply from server", None),
+    ],
+)
+def test_packed_codes(text: str, alert: str | None) -> None:
+    assert alert_of_packed(text) == alert
+
+
+def test_python_reasons() -> None:
+    assert alert_of_reason("TLSV13_ALERT_CERTIFICATE_REQUIRED") == "certificate_required"
+    assert alert_of_reason("SSLV3_ALERT_BAD_CERTIFICATE") == "bad_certificate"
+    assert alert_of_reason("CERTIFICATE_VERIFY_FAILED") is None
+    assert alert_of_reason("WRONG_VERSION_NUMBER") is None
+    assert alert_of_reason(None) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"hello", b'{"identity": 3, "tls": {}}'])
+def test_an_answer_that_is_not_the_labs_is_no_outcome(body: bytes) -> None:
+    assert answered(body).outcome is Outcome.PROBE_ERROR

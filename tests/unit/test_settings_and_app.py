@@ -1,0 +1,161 @@
+"""The server's settings, application and TLS extension, without a connection."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import ROOT, server_environ
+from starlette.requests import HTTPConnection
+
+from ca.store import Store
+from server import app as application
+from server.handshake import _first_certificate
+from server.identity import client_identity
+from server.log import _value
+from server.settings import SettingsError, equivalent_command, lab_settings, prepare, uvicorn_parameters
+
+
+@pytest.fixture
+def environ(state: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    environment = server_environ(state, "required", 8443)
+    for name in [name for name in os.environ if name.startswith(("UVICORN_", "LAB_"))]:
+        monkeypatch.delenv(name)
+    return {k: v for k, v in environment.items() if k.startswith(("UVICORN_", "LAB_"))}
+
+
+@pytest.mark.parametrize(
+    ("mode", "number"), [("off", "0"), ("optional", "1"), ("required", "2"), ("2", "2"), ("", "0")]
+)
+def test_the_mode_becomes_uvicorns_number(environ: dict[str, str], mode: str, number: str) -> None:
+    environ["UVICORN_SSL_CERT_REQS"] = mode
+    prepare(environ)
+    assert environ["UVICORN_SSL_CERT_REQS"] == number
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"UVICORN_SSL_CERT_REQS": "CERT_REQUIRED"}, "UVICORN_SSL_CERT_REQS: 'CERT_REQUIRED' is none of off"),
+        ({"UVICORN_SSL_CA_CERTS": ""}, "UVICORN_SSL_CA_CERTS: not set, and mode required needs"),
+        ({"UVICORN_SSL_CA_CERTS": "/missing.pem"}, "UVICORN_SSL_CA_CERTS: /missing.pem: No such file"),
+        ({"UVICORN_SSL_KEYFILE": "/missing.pem"}, "UVICORN_SSL_KEYFILE: /missing.pem: No such file"),
+        ({"LAB_SERVER": "plain"}, "LAB_SERVER: 'plain' is neither explained nor stock"),
+        ({"LAB_VERIFY_STRICT": "yes"}, "LAB_VERIFY_STRICT: 'yes' is neither 0 nor 1"),
+        ({"LAB_HANDSHAKE_TIMEOUT_S": "soon"}, "LAB_HANDSHAKE_TIMEOUT_S: 'soon' is no number of seconds"),
+        ({"LAB_HANDSHAKE_TIMEOUT_S": "-1"}, "LAB_HANDSHAKE_TIMEOUT_S: '-1' is no number of seconds"),
+        ({"UVICORN_PORT": "http"}, "UVICORN_*: Invalid value for '--port': 'http' is not a valid integer"),
+        ({"UVICORN_SSL_CA_CERTS": "pyproject.toml"}, "OpenSSL can't use"),
+    ],
+)
+def test_bad_settings_are_answered_not_traced(environ: dict[str, str], change: dict[str, str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "server"], cwd=ROOT, env=os.environ | environ | change, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: could not start the server: ")
+    assert message in done.stderr
+    assert "\n  try: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_key_of_another_certificate_is_answered(environ: dict[str, str], state: Path) -> None:
+    change = {"UVICORN_SSL_KEYFILE": str(state / "server-tls/healthcheck/privkey.pem")}
+    done = subprocess.run(
+        [sys.executable, "-m", "server"], cwd=ROOT, env=os.environ | environ | change, capture_output=True, text=True
+    )
+    assert "KEY_VALUES_MISMATCH" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreadable_key_names_the_cure(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object) -> None:  # root may read everything, so no file mode would do
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", unreadable)
+    with pytest.raises(SettingsError, match="Permission denied\n  try: chown"):
+        prepare(environ)
+
+
+def test_uvicorn_reads_its_own_variables(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(environ)
+    for name, value in {**environ, "UVICORN_HEADERS": "x-a:b x-c:d", "UVICORN_NO_ACCESS_LOG": "1"}.items():
+        monkeypatch.setenv(name, value)
+    parameters = uvicorn_parameters()
+    assert parameters["port"] == 8443
+    assert parameters["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    assert "app_dir" not in parameters
+    command = equivalent_command()
+    assert command.startswith("uvicorn server.app:app ")
+    assert "--ssl-cert-reqs 2" in command
+    assert "--loop" not in command
+
+
+def test_the_equivalent_command_hides_the_pass_phrase(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UVICORN_SSL_KEYFILE_PASSWORD", "secret")
+    assert "--ssl-keyfile-password ..." in equivalent_command()
+    assert "secret" not in equivalent_command()
+
+
+def test_defaults() -> None:
+    lab = lab_settings({})
+    assert (lab.server, lab.strict, lab.tickets, lab.log_file) == ("explained", True, False, None)
+
+
+def connection(state: Path, name: str | None, **tls: Any) -> HTTPConnection:
+    store = Store(state)
+    chain = [(store.folder("client", name) / "cert.pem").read_text()] if name else []
+    extension = {"client_cert_chain": chain, "client_cert_error": None, "tls_version": 0x0304, "cipher_name": "X"} | tls
+    return HTTPConnection({"type": "http", "extensions": {"tls": extension}})
+
+
+def test_identity(state: Path) -> None:
+    identity = client_identity(connection(state, "client-good"))
+    assert identity
+    assert identity.subject == "CN=client-good,O=mTLS Lab"
+    assert identity.sans == ("EMAIL:client-good@mtls-lab.test",)
+    assert identity.verified
+    assert client_identity(connection(state, None)) is None
+    assert client_identity(HTTPConnection({"type": "http"})) is None  # plain HTTP, or stock Uvicorn
+
+
+def test_the_page_escapes_names(state: Path) -> None:
+    identity = client_identity(connection(state, "client-good"))
+    assert identity
+    hostile = identity.model_copy(update={"common_name": "<script>alert(1)</script>", "sans": ("DNS:<b>",)})
+    who = application.WhoAmI(identity=hostile, tls=application.TlsFacts(version="1.3", cipher="X"))
+    page = application._page(f"Hello, {application._name(hostile)}!", who)
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_openapi_declares_mutual_tls() -> None:
+    document = application.app.openapi()
+    assert document["components"]["securitySchemes"]["mutualTLS"]["type"] == "mutualTLS"
+    assert {"mutualTLS": []} in document["paths"]["/whoami"]["get"]["security"]
+
+
+def test_a_log_line_can_not_be_forged() -> None:
+    assert _value("CN=a,O=b") == "CN=a,O=b"
+    assert _value('x" verify_code=0\nERROR') == '"x\\" verify_code=0\\nERROR"'
+    assert _value("") == '""'
+
+
+def test_the_certificate_message_is_read_in_both_versions() -> None:
+    """RFC 5246 7.4.2: a list of certificates. RFC 8446 4.4.2: a context first, and extensions behind each."""
+    der = b"\x30\x03abc"
+    entry = len(der).to_bytes(3, "big") + der
+    old = b"\x0b\0\0\0" + len(entry).to_bytes(3, "big") + entry
+    entry += b"\0\0"
+    new = b"\x0b\0\0\0" + b"\0" + len(entry).to_bytes(3, "big") + entry
+    assert _first_certificate(old, ssl.TLSVersion.TLSv1_2) == der
+    assert _first_certificate(new, ssl.TLSVersion.TLSv1_3) == der
+    assert _first_certificate(b"\x0b\0\0\4\0\0\0\0", ssl.TLSVersion.TLSv1_3) is None
+    assert _first_certificate(b"\x0b", ssl.TLSVersion.TLSv1_2) is None

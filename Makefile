@@ -13,7 +13,7 @@ VENV ?= .venv
 # Further knobs are in .env.example.
 
 # `make help` must not wait for Docker.
-goals := $(filter-out help clean-caches,$(MAKECMDGOALS))
+goals := $(filter-out help,$(MAKECMDGOALS))
 ifneq ($(goals),)
 ifeq ($(origin RUNTIME),undefined)
 RUNTIME := $(shell sh scripts/runtime.sh)
@@ -27,7 +27,7 @@ include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
 .PHONY: help up serve test-off test-optional test-required matrix probe explain certs shell list show logs status \
-	down clean test lint lock check
+	down clean test lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -82,9 +82,11 @@ status: check ## say what runs
 	@$(STATUS)
 
 down: check ## stop the server; the certificates stay
+	@sh scripts/local-server.sh stop
 	$(DOWN)
 
 clean: check ## remove everything the lab made: containers, volumes, images, virtual environment, keys
+	@sh scripts/local-server.sh stop
 	$(CLEAN)
 	rm -rf .lab $(VENV) reports .mypy_cache .pytest_cache .ruff_cache
 	@sh scripts/certs.sh --remove certs
@@ -95,10 +97,12 @@ test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three mo
 lock: ## compile requirements/*.txt from pyproject.toml
 	sh scripts/lock.sh
 
-check:
+check: knobs
+
+knobs:
 	@sh scripts/check.sh
 
-$(VENV)/.lab: requirements/ca.txt requirements/server.txt requirements/client.txt
+$(VENV)/.lab: requirements/ca.txt requirements/server.txt requirements/client.txt | knobs
 	@sh scripts/venv.sh ca server client
 	@touch $@
 

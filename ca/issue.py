@@ -21,12 +21,13 @@ from ca.certificates import Credential, make, san_text
 from ca.credentials import AUTHORITIES, CLIENTS, healthcheck, server_good
 from ca.recipe import SELF, Recipe
 from ca.store import CERT, CHAIN, FULLCHAIN, KEY, Store, write_file
-from catalogue import Catalogue, LabError, nearest
+from catalogue import Catalogue, LabError, ManifestError, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
 PUBLIC_ROOT = "public_root.pem"
 TRUST_FILE = "validation_fullchain.pem"
+_LEDGER = "ledger.json"
 
 _DNS_NAME = re.compile(r"(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -49,11 +50,11 @@ def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Calla
 
     Raises:
         LabError: a name is no name, the catalogue needs a credential that nobody makes, a folder can't be
-            written, or the ledger is corrupt.
+            written.
     """
     recipes = list(_recipes(catalogue, parse_names(server_names)))
     with store.locked():
-        ledger = _ledger(store)
+        ledger = _ledger(store, say)
         issued: dict[str, str] = {}
         credentials: dict[str, Credential] = {}
         entries: dict[str, Issued] = {}
@@ -96,8 +97,12 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def ledger(store: Store) -> dict[str, Issued]:
-    """Return everything that was issued, roots and intermediates included."""
-    return _ledger(store)
+    """Return everything that was issued, roots and intermediates included.
+
+    Raises:
+        ManifestError: nothing was, or the record of it is corrupt.
+    """
+    return load_manifest(store.private / _LEDGER).credentials
 
 
 def _recipes(catalogue: Catalogue, sans: tuple[str, ...]) -> Iterator[Recipe]:
@@ -173,13 +178,18 @@ def _entry(recipe: Recipe, credential: Credential) -> Issued:
     )
 
 
-def _ledger(store: Store) -> dict[str, Issued]:
-    path = store.private / "ledger.json"
-    return load_manifest(path).credentials if path.exists() else {}
+def _ledger(store: Store, say: Callable[[str], None]) -> dict[str, Issued]:
+    """Return what was issued. A corrupt ledger is as good as none: whole roots and intermediates are kept."""
+    path = store.private / _LEDGER
+    try:
+        return load_manifest(path).credentials if path.exists() else {}
+    except ManifestError as error:
+        say(f"{path.name} was lost ({error.fact}): roots and intermediates are kept, the rest is issued again")
+        return {}
 
 
 def _save(store: Store, manifest: Manifest) -> None:
-    _write_changed(store.private / "ledger.json", manifest.dumps())
+    _write_changed(store.private / _LEDGER, manifest.dumps())
 
 
 def _write_changed(path: Path, data: bytes) -> None:

@@ -59,9 +59,7 @@ def load(path: Path) -> Manifest:
     try:
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:
-            raise ManifestError(
-                f"could not use {path}", f"its format is {document['format']}, not {FORMAT}", "make clean up"
-            )
+            raise ManifestError(f"could not use {path}", f"its format is {document['format']}, not {FORMAT}", "make up")
         credentials = {str(name): _issued(entry) for name, entry in document["credentials"].items()}
         return Manifest(str(document["catalogue_sha256"]), credentials)
     except FileNotFoundError:
@@ -71,7 +69,7 @@ def load(path: Path) -> Manifest:
     except OSError as error:
         raise ManifestError(f"could not read {path}", error.strerror or str(error), "make up") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"could not read {path}", f"it is corrupt ({error!r})", "make clean up") from None
+        raise ManifestError(f"could not read {path}", f"it is corrupt ({error!r})", "make up") from None
 
 
 def _issued(entry: dict[str, Any]) -> Issued:

@@ -16,6 +16,7 @@ if ! [ -e $built ] || ! docker image inspect $images >/dev/null 2>&1 ||
     touch $built
 fi
 
+sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 LAB_GENERATION=$(docker compose --progress quiet run --rm -T ca issue)
 export LAB_GENERATION
 if ! output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1); then

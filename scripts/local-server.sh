@@ -1,5 +1,6 @@
 #!/bin/sh
-# The local runtime's server process: start | stop | status. Its pid is in .lab/server.pid, its log in .lab/server.log.
+# The local runtime's server process: start | stop | status | logs | running. Its pid is in .lab/server.pid, its log in .lab/server.log.
+. scripts/error.sh
 running() {
     [ -s .lab/server.pid ] && pid=$(cat .lab/server.pid) && case $(ps -p "$pid" -o command= 2>/dev/null) in
     *"-m server"* | *uvicorn*) return 0 ;; # and not another process that got the number
@@ -26,6 +27,10 @@ stop)
 status)
     if running; then echo "server: running, pid $pid, $(grep -c . .lab/server.log) log lines"; cat .lab/server.config
     else echo "server: not running"; fi
+    ;;
+logs)
+    [ -e .lab/server.log ] || error "there is no log" "the server was never started" "make up RUNTIME=local"
+    cat .lab/server.log
     ;;
 running) running ;;
 esac

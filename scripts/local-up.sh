@@ -14,9 +14,6 @@ tls=.lab/server-tls
 export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_SSL_CERT_REQS="$MODE" \
     UVICORN_SSL_CERTFILE=$tls/server-good/fullchain.pem UVICORN_SSL_KEYFILE=$tls/server-good/privkey.pem \
     UVICORN_SSL_CA_CERTS=$tls/validation_fullchain.pem LAB_HEALTHCHECK_DIR=$tls/healthcheck
-for knob in UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_HANDSHAKE_TIMEOUT_S; do
-    eval "[ -n \"\$$knob\" ]" || unset $knob # make exports an unset knob as empty, which Uvicorn refuses
-done
 config="mode=$MODE server=$SERVER port=$PORT certificates=$generation code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
 
 if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null)" = "$config" ]; then
@@ -25,7 +22,7 @@ if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null
 fi
 sh scripts/local-server.sh stop
 "$VENV/bin/python" -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$PORT" 2>/dev/null ||
-    error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1))"
+    error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1)); or make down RUNTIME=compose, if it is the lab's own container"
 sh scripts/local-server.sh start
 if ! "$VENV/bin/python" -m server.healthcheck --wait 20 2>.lab/healthcheck.log || ! sh scripts/local-server.sh running; then
     tail -n 20 .lab/server.log >&2

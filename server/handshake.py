@@ -48,6 +48,14 @@ class Connection:
 CONNECTION: ContextVar[Connection | None] = ContextVar("CONNECTION", default=None)
 
 
+class ExpiredSessionError(ssl.SSLError):
+    """A session was resumed by a client whose certificate has expired since: OpenSSL lets it in."""
+
+    reason = "SESSION_RESUMED_AFTER_EXPIRY"
+    verify_code = 10  # X509_V_ERR_CERT_HAS_EXPIRED
+    verify_message = "certificate has expired"
+
+
 class ExplainedHandshake(ssl.SSLObject):
     """An SSLObject whose failed handshake is logged, and whose alert is sent before the connection closes."""
 
@@ -83,7 +91,7 @@ class ExplainedHandshake(ssl.SSLObject):
         certificate = self.getpeercert(binary_form=True)
         if certificate and x509.load_der_x509_certificate(certificate).not_valid_after_utc < datetime.now(UTC):
             self.offered = certificate
-            raise ssl.SSLError(1, "[LAB] a session was resumed with an expired certificate")
+            raise ExpiredSessionError
 
     def _log(self, error: ssl.SSLError, connection: Connection | None) -> None:
         event(

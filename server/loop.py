@@ -36,13 +36,13 @@ class _TlsServer:
         self._factory, self._context, self._timeout_s = factory, context, timeout_s
         self._securing: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
+        self._accepting.add_done_callback(lambda _: listener.close())
 
     def close(self) -> None:
         self._accepting.cancel()
 
     async def wait_closed(self) -> None:
         await asyncio.wait({self._accepting})
-        self.sockets[0].close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

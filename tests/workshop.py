@@ -69,6 +69,27 @@ def repository_copy(target: Path) -> Path:
 
 
 def clean_environ() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith(("LAB_", "UVICORN_", "MAKE", "MFLAGS"))} | {
-        "CI": "true"
+    """Return the environment without the knobs, which `make test` exports."""
+    knobs = set(
+        [
+            "MODE",
+            "PORT",
+            "SERVER",
+            "RUNTIME",
+            "WHY",
+            "OUT",
+            "VENV",
+            "PYTHON",
+            "S",
+            "PROBE",
+            "TLS",
+            "NAME",
+            "TESTS",
+            "MFLAGS",
+        ]
+    )
+    return {
+        k: v
+        for k, v in os.environ.items()
+        if k not in knobs and not k.startswith(("LAB_", "UVICORN_", "MAKE", "MFLAGS"))
     }

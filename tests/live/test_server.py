@@ -12,12 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from running import ROOT, Running, serving
 
+from ca.certificates import make
+from ca.credentials import client_leaf
+from ca.recipe import BACKDATED, Validity
+from ca.store import Store
 from catalogue import Mode, Server
 from client.observe import alert_of_reason
 from server.handshake import LINGER_S
@@ -171,26 +176,66 @@ def test_stock_knows_nobody(serve: Callable[..., Running]) -> None:
     assert who == {"identity": None, "tls": None}
 
 
-def resume(running: Running, version: ssl.TLSVersion) -> bool:
-    """Connect twice; tell whether the second connection could reuse the first one's session."""
-    client = context(running, "client-good")
-    client.minimum_version = client.maximum_version = version
-    session = None
-    for _ in range(2):
+class Visitor:
+    """A client that comes back with the session it got."""
+
+    def __init__(self, running: Running, tls: ssl.TLSVersion, credential: Path | None = None) -> None:
+        self.port = running.port
+        self.context = context(running, None if credential else "client-good")
+        self.context.minimum_version = self.context.maximum_version = tls
+        if credential:
+            self.context.load_cert_chain(credential)
+        self.session: ssl.SSLSession | None = None
+
+    def visit(self) -> bytes:
+        """Return the server's answer, empty if it closed instead; `reused` tells whether the session was resumed."""
         with (
-            socket.create_connection(("localhost", running.port), 10) as tcp,
-            client.wrap_socket(tcp, server_hostname="localhost", session=session) as tls,
+            socket.create_connection(("localhost", self.port), 10) as tcp,
+            self.context.wrap_socket(tcp, server_hostname="localhost", session=self.session) as tls,
         ):
+            self.reused = tls.session_reused
             tls.sendall(b"GET /whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            while tls.recv(65536):
-                pass
-            session, reused = tls.session, tls.session_reused
-    return bool(reused)
+            answer = b""
+            with suppress(OSError):
+                while data := tls.recv(65536):
+                    answer += data
+            self.session = tls.session
+        return answer
 
 
 def test_session_tickets_are_off_unless_asked_for(serve: Callable[..., Running]) -> None:
-    assert not resume(serve(Mode.REQUIRED), ssl.TLSVersion.TLSv1_3)
-    assert resume(serve(Mode.REQUIRED, LAB_SESSION_TICKETS="1"), ssl.TLSVersion.TLSv1_3)  # the trap can be shown
+    for tickets in ("0", "1"):
+        visitor = Visitor(serve(Mode.REQUIRED, LAB_SESSION_TICKETS=tickets), ssl.TLSVersion.TLSv1_3)
+        visitor.visit()
+        assert b"client-good" in visitor.visit()
+        assert visitor.reused == (tickets == "1")  # the trap can be shown
+
+
+@pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_an_expired_client_does_not_come_back_by_resumption(
+    serve: Callable[..., Running], state: Path, tmp_path: Path, tls: ssl.TLSVersion
+) -> None:
+    """With stock it does: OpenSSL does not verify a resumed session again."""
+    store = Store(state)
+    issuer = store.read(store.folder("intermediate", "validation-intermediate"))
+    validity_s = 3
+    brief = client_leaf("client-brief", validity=Validity(BACKDATED, timedelta(seconds=validity_s)))
+    made, expires = make(brief, issuer), time.monotonic() + validity_s
+    credential = tmp_path / "client-brief.pem"
+    credential.write_bytes(made.cert_pem() + made.chain_pem() + made.key_pem())
+    stock = Visitor(serve(Mode.REQUIRED, Server.STOCK), tls, credential)
+    explained = Visitor(serve(Mode.REQUIRED, LAB_SESSION_TICKETS="1"), tls, credential)
+    assert b"200 OK" in stock.visit()
+    assert b"client-brief" in explained.visit()
+    time.sleep(max(0.0, expires + 1.1 - time.monotonic()))  # until the certificate has expired, no sooner
+    assert b"200 OK" in stock.visit()
+    assert stock.reused
+    try:
+        answer = explained.visit()
+    except OSError:
+        answer = b""
+    assert answer == b""
+    assert 'subject="CN=client-brief,O=mTLS Lab"' in serve(Mode.REQUIRED, LAB_SESSION_TICKETS="1").log.read_text()
 
 
 def test_it_stops_at_once_though_clients_stay(state: Path, tmp_path: Path) -> None:

@@ -70,24 +70,22 @@ def repository_copy(target: Path) -> Path:
 
 def clean_environ() -> dict[str, str]:
     """Return the environment without the knobs, which `make test` exports."""
-    knobs = set(
-        [
-            "MODE",
-            "PORT",
-            "SERVER",
-            "RUNTIME",
-            "WHY",
-            "OUT",
-            "VENV",
-            "PYTHON",
-            "S",
-            "PROBE",
-            "TLS",
-            "NAME",
-            "TESTS",
-            "MFLAGS",
-        ]
-    )
+    knobs = {
+        "MODE",
+        "PORT",
+        "SERVER",
+        "RUNTIME",
+        "WHY",
+        "OUT",
+        "VENV",
+        "PYTHON",
+        "S",
+        "PROBE",
+        "TLS",
+        "NAME",
+        "TESTS",
+        "MFLAGS",
+    }
     return {
         k: v
         for k, v in os.environ.items()

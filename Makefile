@@ -1,7 +1,8 @@
 # The mTLS lab. Bare `make` prints help. Knobs come from the command line, the environment or .env, in this order.
 
 ifneq ($(wildcard .env),)
-$(foreach line,$(shell sed -n 's/^\([A-Z_][A-Z_]*\)=\([^ ]*\).*/\1?=\2/p' .env),$(eval $(line)))
+# Spaces around =, quotes and the line ends of Windows are allowed, as they are to Compose.
+$(foreach line,$(shell tr -d "\r\"'" <.env | sed -n 's/^\([A-Z_][A-Z_]*\) *= *\([^ ]*\).*/\1?=\2/p'),$(eval $(line)))
 endif
 
 MODE ?= required
@@ -9,7 +10,7 @@ PORT ?= 8443
 SERVER ?= explained
 OUT ?= certs
 TLS ?= 1.3
-VENV ?= .venv
+VENV := .venv
 # Further knobs are in .env.example.
 
 # `make help` must not wait for Docker.
@@ -69,7 +70,7 @@ certs: check ## copy what a person needs on the host to OUT=certs
 list: check ## list everything that was issued
 	@$(CA) list
 
-show: check ## print the certificate NAME in words
+show: check ## print a certificate in words: NAME=<name>
 	@$(CA) show "$(NAME)"
 
 shell: check ## open a shell with the clients and the files at hand
@@ -88,7 +89,8 @@ down: check ## stop the server; the certificates stay
 clean: check ## remove everything the lab made: containers, volumes, images, virtual environment, keys
 	@sh scripts/local-server.sh stop
 	$(CLEAN)
-	rm -rf .lab $(VENV) reports .mypy_cache .pytest_cache .ruff_cache
+	[ ! -e "$(VENV)/.mtls-lab" ] || rm -rf "$(VENV)"
+	rm -rf .lab reports .mypy_cache .pytest_cache .ruff_cache
 	@sh scripts/certs.sh --remove certs
 
 test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes

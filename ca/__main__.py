@@ -35,6 +35,9 @@ def main() -> int:
             _list(store)
         else:
             _show(store, arguments.name)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `make list | head`: whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LabError as error:
         if os.environ.get("LAB_DEBUG") == "1":
             raise
@@ -60,6 +63,8 @@ def _list(store: Store) -> None:
 
 def _show(store: Store, name: str) -> None:
     entries = ledger(store)
+    if not name:
+        raise LabError("could not show a certificate", "none was named", "make show NAME=client-good")
     if name not in entries:
         raise LabError(f"could not show {name}", f"no such certificate; {nearest(name, entries)}", "make list")
     entry = entries[name]
@@ -73,7 +78,11 @@ def _show(store: Store, name: str) -> None:
         ("valid", f"{entry.not_before} to {entry.not_after}"),
     ):
         print(f"{label:8} {value}")
-    print((store.folder(entry.role, name) / CERT).read_text(), end="")
+    path = store.folder(entry.role, name) / CERT
+    try:
+        print(path.read_text(), end="")
+    except OSError as error:
+        raise LabError(f"could not read {path}", error.strerror or str(error), "make up") from None
 
 
 if __name__ == "__main__":

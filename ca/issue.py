@@ -65,6 +65,8 @@ def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Calla
             why = _why_issue(recipe, held, issuer, ledger.get(recipe.name))
             if why or held is None:
                 (store.client / NAME).unlink(missing_ok=True)
+                if ledger.pop(recipe.name, None):  # killed while it is replaced, it counts as never issued
+                    _save(store, Manifest(catalogue.sha256, ledger | entries))
                 held = make(recipe, issuer)
                 store.write(folder, held)
                 issued[recipe.name] = why

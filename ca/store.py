@@ -6,11 +6,14 @@ Every file is written under a temporary name, synced and renamed, so nobody ever
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ca.certificates import Credential, load
 from catalogue import LabError
@@ -64,7 +67,7 @@ class Store:
             if (folder / FULLCHAIN).read_bytes() != cert + chain:
                 return None
             return load(cert, chain, key)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: a key with a pass phrase
             return None
         except OSError as error:
             cure = f"chown -R {os.getuid()} {folder.parent}"
@@ -93,4 +96,5 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def _unwritable(error: OSError) -> LabError:
     where = error.filename or "the certificates"
-    return LabError(f"could not write {where}", error.strerror or str(error), "make clean up")
+    cure = "df -h ." if error.errno == errno.ENOSPC else f"ls -ld {Path(where).parent}"
+    return LabError(f"could not write {where}", error.strerror or str(error), cure)

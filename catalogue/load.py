@@ -98,7 +98,7 @@ class _Reader:
         self.known(id_, table, _EXPECTATION_KEYS, f"{where}.")
         if "outcome" in table:
             table["outcome"] = self.word(id_, Outcome, table["outcome"], f"{where}.outcome")
-        if "alert" in table and table["alert"] not in ALERTS:
+        if "alert" in table and str(table["alert"]) not in ALERTS:
             raise self.error(
                 id_, f"{where}.alert {table['alert']!r} is no TLS alert; {nearest(str(table['alert']), ALERTS)}"
             )

@@ -45,7 +45,12 @@ def main() -> int:
     reports.add_argument("--mode", default="required")
     arguments = parser.parse_args()
     try:
-        return _COMMANDS[arguments.command](arguments)
+        status = _COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `make matrix | head`: whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except LabError as error:
         if os.environ.get("LAB_DEBUG") == "1":
             raise
@@ -62,6 +67,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
     mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
     server = _word(Server, arguments.server, "server", "make up SERVER=explained") if arguments.server else None
+    report.remove(mode, Path(os.environ.get("LAB_REPORTS") or "reports"))
     lab = open_lab(os.environ)
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)
     with show.progress(console, sum(1 for _ in attempts(tuple(lab.catalogue.scenarios.values())))) as seen:

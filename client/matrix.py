@@ -106,10 +106,13 @@ def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, se
         return Result(attempt, probe.name, expected, None, Verdict.SKIP, command, lacking)
     observed = probe.run(attempt, ServerLog(lab.server_log))
     verdict, reason = judge(expected, observed, attempt.issued.sha256 if attempt.issued else None, server)
+    silent = expected.verify_code and observed.verify_code is None
+    if verdict is Verdict.PASS and probe is PROBES["raw"] and lab.server_log and silent:
+        verdict, reason = None, f"the server's log {lab.server_log} does not say why it refused"
     return Result(attempt, probe.name, expected, observed, verdict, command, reason)
 
 
 def _broken(lab: Lab, observed: Observed) -> LabBroken:
-    cures = {Outcome.UNREACHABLE: "make up", Outcome.NOT_PRESENTED: "make clean up"}
+    cures = {Outcome.UNREACHABLE: "make up", Outcome.NOT_PRESENTED: "make up"}
     fact = f"the positive control at {lab.shown.url} was not answered: {observed.outcome}, {observed.detail}"
     return LabBroken("nothing was judged", fact, cures.get(observed.outcome, "make logs"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from catalogue import Expectation, LabError
+from catalogue import Expectation, LabError, Mode
 from client.judge import Result, Verdict
 from client.matrix import Matrix
 from client.observe import Observed
@@ -29,7 +29,13 @@ def write(matrix: Matrix, runtime: str, folder: Path) -> None:
         _replace(folder / f"{matrix.mode}.xml", junit(matrix))
     except OSError as error:
         fact = error.strerror or str(error)
-        raise LabError(f"could not write {error.filename}", fact, "make clean") from None
+        raise LabError(f"could not write {error.filename}", fact, f"ls -ld {folder}") from None
+
+
+def remove(mode: Mode, folder: Path) -> None:
+    """Remove a mode's reports, so that none outlives a run that could not judge."""
+    for kind in ("json", "xml"):
+        (folder / f"{mode}.{kind}").unlink(missing_ok=True)
 
 
 def document(matrix: Matrix, runtime: str) -> dict[str, Any]:

@@ -56,6 +56,10 @@ def matrix(console: Console, done: Matrix, runtime: str) -> None:
     for result in (*done.wrong, *done.unjudged):
         console.print(line(result), style="bold red", markup=False, soft_wrap=True)
         console.print(f"  {result.command}", markup=False, highlight=False, soft_wrap=True)
+    if done.wrong:
+        console.print(
+            f"If the server is not meant to be in mode {done.mode}: make matrix MODE=<its mode>, see make status"
+        )
     for reason in dict.fromkeys(f"{r.probe}: {r.reason}" for r in done.results if r.verdict is Verdict.SKIP):
         console.print(f"SKIP {reason}", style="yellow", markup=False, soft_wrap=True)
     counts = ", ".join(f"{done.count(verdict)} {verdict}" for verdict in Verdict if done.count(verdict))

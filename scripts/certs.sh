@@ -16,19 +16,32 @@ fi
 umask 077
 new=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
 trap 'rm -rf "$new"' EXIT
+trap 'exit 2' HUP INT TERM
 if [ "$RUNTIME" = compose ]; then
-    sh scripts/compose-client.sh export >"$new.tar" || { rm -f "$new.tar"; exit 2; }
+    sh scripts/compose-run.sh client export >"$new/.tar" || exit 2
 else
-    LAB_CERTS=.lab/client-tls "$VENV/bin/python" -m client export >"$new.tar" || { rm -f "$new.tar"; exit 2; }
+    LAB_CERTS=.lab/client-tls "$VENV/bin/python" -m client export >"$new/.tar" || exit 2
 fi
-tar -xof "$new.tar" -C "$new"
-rm -f "$new.tar"
-if cmp -s "$new/manifest.json" "$out/manifest.json"; then
-    echo "certificates in $out are up to date" >&2
-    exit 0
+tar -xof "$new/.tar" -C "$new"
+rm -f "$new/.tar"
+said="copied to $out"
+if [ -e "$out/manifest.json" ]; then
+    said="in $out were stale: copied again"
+    if diff -r "$new" "$out" 2>&1 | grep -v "^Only in $out" | grep -q .; then :; else
+        echo "certificates in $out are up to date" >&2
+        exit 0
+    fi
 fi
-if [ -e "$out/manifest.json" ]; then echo "the certificates in $out were stale: copied again" >&2; else echo "certificates copied to $out" >&2; fi
-mkdir -p "$out"
-rm -rf "$out/manifest.json" "$out/clients"
-cp -R "$new/clients" "$new/public_root.pem" "$new/validation_fullchain.pem" "$out"
+failed() { error "could not copy the certificates" "$out can't be written" "make certs OUT=certs"; }
+mkdir -p "$out/clients" 2>/dev/null || failed
+rm -f "$out/manifest.json"
+for folder in "$out"/clients/*/; do # of credentials that are no more; what else is there stays
+    name=$(basename "$folder")
+    if ! [ -d "$new/clients/$name" ]; then
+        for file in cert chain fullchain privkey; do rm -f "$folder$file.pem"; done
+        rmdir "$folder" 2>/dev/null || true
+    fi
+done
+cp -R "$new/clients" "$new/public_root.pem" "$new/validation_fullchain.pem" "$out" || failed
 cp "$new/manifest.json" "$out" # last: its presence means that the copy is complete
+echo "certificates $said" >&2

@@ -7,6 +7,18 @@ case $PORT in '' | *[!0-9]* | ??????*) port=0 ;; *) port=$PORT ;; esac
 if [ "$port" -lt 1 ] || [ "$port" -gt 65535 ]; then
     error "unusable PORT" "'$PORT' is no port number from 1 to 65535" "make up PORT=8443"
 fi
+one_of() { # NAME VALUE KNOWN...: empty is the default
+    name=$1 value=$2
+    shift 2
+    [ -z "$value" ] && return
+    for known in "$@"; do [ "$value" = "$known" ] && return; done
+    error "unknown $name" "'$value' is none of $*" "make up $name=$1"
+}
+one_of UVICORN_LOOP "$UVICORN_LOOP" auto asyncio uvloop
+one_of UVICORN_HTTP "$UVICORN_HTTP" auto h11 httptools
+one_of LAB_VERIFY_STRICT "$LAB_VERIFY_STRICT" 1 0
+one_of LAB_SESSION_TICKETS "$LAB_SESSION_TICKETS" 0 1
+case $LAB_HANDSHAKE_TIMEOUT_S in *[!0-9.]* | *.*.* | .) error "unusable LAB_HANDSHAKE_TIMEOUT_S" "'$LAB_HANDSHAKE_TIMEOUT_S' is no number of seconds" "make up LAB_HANDSHAKE_TIMEOUT_S=10" ;; esac
 case $RUNTIME in
 compose)
     fact=$(sh scripts/runtime.sh --why) ||

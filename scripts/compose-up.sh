@@ -19,15 +19,21 @@ fi
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 LAB_GENERATION=$(docker compose --progress quiet run --rm -T ca issue)
 export LAB_GENERATION
-if ! output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1); then
+
+# Compose removes the old container before it tries the port of the new one: try it first.
+if [ "$(docker compose port server "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] &&
+    ! output=$(docker compose --progress quiet run --rm -T --no-deps -p "127.0.0.1:$PORT:$PORT" --entrypoint true client 2>&1); then
     case $output in
-    *"already allocated"* | *"already in use"* | *"port is not available"*)
+    *"already allocated"* | *"already in use"* | *"not available"*)
         error "could not start the server" "port $PORT is in use by another program" "make up PORT=$((PORT % 65535 + 1))" ;;
-    *) error "could not start the server" "$output" "docker compose logs server" ;;
+    *) error "could not start the server" "$output" "make status" ;;
     esac
+fi
+if ! output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1); then
+    error "could not start the server" "$output" "make logs"
 fi
 if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 20 2>&1); then
     docker compose logs --no-log-prefix --tail 20 server >&2
-    error "the server does not run" "its log is above ($output)" "make clean up"
+    error "the server does not run" "its log is above${output:+ ($output)}" "make status"
 fi
 echo "server ready in $(($(date +%s) - start)) s" >&2

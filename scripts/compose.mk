@@ -1,10 +1,10 @@
 # RUNTIME=compose: three containers. Everything that is special about this runtime is here and in compose-up.sh.
 
 COMPOSE := docker compose --progress quiet
-CA := $(COMPOSE) run --rm ca
-CLIENT := sh scripts/compose-client.sh
+CA := sh scripts/compose-run.sh ca
+CLIENT := sh scripts/compose-run.sh client
 FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --mode $(1) | tar -xof - -C reports
-SHELL_HERE = sh scripts/compose-client.sh --shell
+SHELL_HERE = sh scripts/compose-run.sh shell
 LOGS = docker compose logs --no-log-prefix server
 STATUS = docker compose ps -a
 DOWN = docker compose --profile tools down

@@ -25,7 +25,7 @@ stop)
     rm -f .lab/server.pid .lab/server.config
     ;;
 status)
-    if running; then echo "server: running, pid $pid, $(grep -c . .lab/server.log) log lines"; cat .lab/server.config
+    if running; then echo "server: running, pid $pid"; cut -d' ' -f1-3 .lab/server.config
     else echo "server: not running"; fi
     ;;
 logs)

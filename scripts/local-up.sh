@@ -21,13 +21,19 @@ if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null
     exit 0
 fi
 sh scripts/local-server.sh stop
-"$VENV/bin/python" -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$PORT" 2>/dev/null ||
-    error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1)); or make down RUNTIME=compose, if it is the lab's own container"
+port_is_free() {
+    "$VENV/bin/python" -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$PORT" 2>/dev/null
+}
+if ! port_is_free && sh scripts/runtime.sh --why >/dev/null && [ -n "$(docker compose ps -q server 2>/dev/null)" ]; then
+    echo "stopping the server of RUNTIME=compose: the lab runs in one runtime at a time" >&2
+    docker compose --progress quiet stop server
+fi
+port_is_free ||
+    error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1))"
 sh scripts/local-server.sh start
 if ! "$VENV/bin/python" -m server.healthcheck --wait 20 2>.lab/healthcheck.log || ! sh scripts/local-server.sh running; then
     tail -n 20 .lab/server.log >&2
-    sh scripts/local-server.sh stop
-    error "the server does not run" "its log is above" "make clean up"
+    error "the server does not run" "its log is above" "make logs"
 fi
 echo "$config" >.lab/server.config
 echo "server ready in $(($(date +%s) - start)) s" >&2

@@ -10,7 +10,7 @@ SHELL_HERE = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PS1='mtls-lab$$ ' sh -i
 LOGS = sh scripts/local-server.sh logs
 STATUS = sh scripts/local-server.sh status
 DOWN = @:
-CLEAN = @:
+CLEAN = sh scripts/runtime.sh --why >/dev/null 2>&1 && docker compose --profile tools down --volumes --rmi local --remove-orphans || true
 
 # Every target of this runtime needs the virtual environment; only these don't.
 ifneq ($(filter-out down clean logs status,$(goals)),)

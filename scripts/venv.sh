@@ -13,10 +13,14 @@ find_python() {
     return 1
 }
 python=$(find_python) || error "no virtual environment" "${PYTHON:-python3} is not a Python >= 3.11" "sudo apt-get install python3 python3-venv, or name one: make up PYTHON=python3.12"
-if [ -x "$VENV/bin/python" ] && ! usable "$VENV/bin/python"; then rm -rf "$VENV"; fi
-if [ -n "$PYTHON" ] && [ -x "$VENV/bin/python" ] && [ "$("$VENV/bin/python" -V)" != "$("$python" -V)" ]; then rm -rf "$VENV"; fi
+if [ -e "$VENV" ] && ! [ -e "$VENV/.mtls-lab" ]; then
+    error "no virtual environment" "$VENV exists and is not one that make made" "rm -r '$VENV', if it is not needed, or: make up VENV=.venv-lab"
+fi
+if [ -e "$VENV" ] && ! usable "$VENV/bin/python"; then rm -rf "$VENV"; fi
+if [ -n "$PYTHON" ] && [ -e "$VENV" ] && [ "$("$VENV/bin/python" -V)" != "$("$python" -V)" ]; then rm -rf "$VENV"; fi
 start=$(date +%s)
 echo "virtual environment $VENV with $("$python" -V): installing $* (half a minute the first time)" >&2
+[ -x "$VENV/bin/pip" ] || { mkdir -p "$VENV" && touch "$VENV/.mtls-lab"; }
 [ -x "$VENV/bin/pip" ] || "$python" -m venv "$VENV" >&2 || { rm -rf "$VENV"; error "no virtual environment" "python3 -m venv failed" "sudo apt-get install python3-venv"; }
 for group in "$@"; do set -- "$@" -r "requirements/$group.txt"; shift; done
 "$VENV/bin/pip" install -qq --disable-pip-version-check --require-hashes --only-binary :all: "$@" >&2 ||

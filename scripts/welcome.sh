@@ -12,9 +12,9 @@ cat <<END
 
 Try, without a certificate, with one, and by hand:
 
-  curl --cacert certs/public_root.pem https://localhost:$PORT/
+  curl --noproxy localhost --cacert certs/public_root.pem https://localhost:$PORT/
 
-  curl --cacert certs/public_root.pem --cert $good/fullchain.pem --key $good/privkey.pem https://localhost:$PORT/
+  curl --noproxy localhost --cacert certs/public_root.pem --cert $good/fullchain.pem --key $good/privkey.pem https://localhost:$PORT/
 
   printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' | openssl s_client -quiet -connect localhost:$PORT -CAfile certs/public_root.pem -cert $good/cert.pem -cert_chain $good/chain.pem -key $good/privkey.pem
 

@@ -34,12 +34,12 @@ def main() -> int:
         lab = lab_settings(os.environ)
         parameters = uvicorn_parameters()
         check_tls_files(parameters)
+        _open_log(lab.log_file)
     except SettingsError as error:
         if os.environ.get("LAB_DEBUG") == "1":
             raise
         print(error, file=sys.stderr)
         return 2
-    log.configure(lab.log_file)
     log.event(logging.INFO, "serving", server=lab.server, equivalent=equivalent_command())
     if lab.server == "stock":
         command = Path(sys.executable).with_name("uvicorn")
@@ -50,6 +50,13 @@ def main() -> int:
     parameters["http"] = PROTOCOLS.get(parameters["http"], parameters["http"])
     uvicorn.run(**parameters)
     return 0
+
+
+def _open_log(file: Path | None) -> None:
+    try:
+        log.configure(file)
+    except OSError as error:
+        raise SettingsError("LAB_LOG_FILE", f"{file}: {error.strerror}", "unset LAB_LOG_FILE") from None
 
 
 def ssl_context(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -47,7 +47,8 @@ class WhoAmI(BaseModel):
 
 class _NotHealth(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return HEALTH not in record.getMessage()
+        # Uvicorn's arguments: client, method, path with its query, HTTP version, status.
+        return not (isinstance(record.args, tuple) and len(record.args) > 2 and record.args[2] == HEALTH)
 
 
 @asynccontextmanager

@@ -35,8 +35,13 @@ _NO_COMPRESSED_CERTIFICATES = 1 << 33
 class Connection:
     """An accepted connection: the peer's address, as `socket.accept` returns it, and the socket."""
 
-    address: tuple[Any, ...]
+    address: Any
     socket: socket.socket
+
+    @property
+    def peer(self) -> str:
+        """`address:port`, or what a UNIX socket has instead."""
+        return ":".join(map(str, self.address[:2])) if isinstance(self.address, tuple) else repr(self.address)
 
     def hang_up(self) -> None:
         """End the connection under whoever serves it."""
@@ -97,7 +102,7 @@ class ExplainedHandshake(ssl.SSLObject):
         event(
             logging.WARNING,
             "handshake_refused",
-            peer="{}:{}".format(*connection.address) if connection else None,
+            peer=connection.peer if connection else None,
             subject=_subject(self.offered),
             reason=error.reason or str(error),
             verify_code=getattr(error, "verify_code", None),
@@ -141,7 +146,7 @@ def _first_certificate(message: bytes, version: int) -> bytes | None:
     """Return the DER of the first certificate in a Certificate message (RFC 8446 4.4.2, RFC 5246 7.4.2)."""
     start = 4  # msg_type, length
     if version == ssl.TLSVersion.TLSv1_3:
-        start += 1 + message[start]  # certificate_request_context
+        start += 1 + int.from_bytes(message[start : start + 1], "big")  # certificate_request_context
     start += 3  # the list's length
     length = int.from_bytes(message[start : start + 3], "big")
     return bytes(message[start + 3 : start + 3 + length]) or None

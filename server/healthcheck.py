@@ -24,10 +24,10 @@ def answers(port: int, credential: Path | None) -> str | None:
     """Ask the server on this machine. Returns None if it answers, else what happened instead."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if credential:
-        context.load_cert_chain(credential / "fullchain.pem", credential / "privkey.pem")
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
     try:
+        if credential:
+            context.load_cert_chain(credential / "fullchain.pem", credential / "privkey.pem")
         connection.request("GET", HEALTH)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
@@ -42,7 +42,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m server.healthcheck")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS")
     deadline = time.monotonic() + parser.parse_args().wait
-    port = int(os.environ.get("UVICORN_PORT") or 8000)
+    port_text = os.environ.get("UVICORN_PORT") or "8000"
+    if not port_text.isdigit():
+        print(f"error: UVICORN_PORT: {port_text!r} is no port number\n  try: export UVICORN_PORT=8443", file=sys.stderr)
+        return 1
+    port = int(port_text)
     folder = os.environ.get("LAB_HEALTHCHECK_DIR")
     while problem := answers(port, Path(folder) if folder else None):
         if time.monotonic() > deadline:

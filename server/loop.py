@@ -67,6 +67,9 @@ class _TlsServer:
             )
         except OSError:  # ssl.SSLError or a lost connection; the handshake has logged what there was to say
             connection.socket.close()
+        except Exception as error:  # a bug of ours: one client's handshake must not go unsaid, or stay open
+            event(logging.ERROR, "handshake_failed", peer=connection.peer, fact=repr(error))
+            connection.socket.close()
 
 
 class _Explaining:

@@ -87,7 +87,8 @@ def prepare(environ: MutableMapping[str, str]) -> None:
 
     Raises:
         SettingsError: an unknown mode, a verification mode without a trust file (Uvicorn would start and refuse
-            everybody), or a file that is missing or may not be read.
+            everybody) or without a certificate (it would serve everybody over plain HTTP), or a file that is
+            missing or may not be read.
     """
     mode = environ.get("UVICORN_SSL_CERT_REQS") or "off"
     number = CERT_REQS.get(mode, mode)
@@ -95,6 +96,10 @@ def prepare(environ: MutableMapping[str, str]) -> None:
         fact = f"{mode!r} is none of off, optional, required (or 0, 1, 2)"
         raise SettingsError("UVICORN_SSL_CERT_REQS", fact, "make up MODE=required")
     environ["UVICORN_SSL_CERT_REQS"] = number
+    asks_for_tls = number != "0" or environ.get("UVICORN_SSL_KEYFILE") or environ.get("UVICORN_SSL_CA_CERTS")
+    if asks_for_tls and not environ.get("UVICORN_SSL_CERTFILE"):
+        fact = "not set, so Uvicorn would serve everybody over plain HTTP"
+        raise SettingsError("UVICORN_SSL_CERTFILE", fact, "export UVICORN_SSL_CERTFILE=fullchain.pem")
     if number != "0" and not environ.get("UVICORN_SSL_CA_CERTS"):
         fact = f"not set, and mode {mode} needs the file with the CAs of the clients"
         raise SettingsError("UVICORN_SSL_CA_CERTS", fact, "export UVICORN_SSL_CA_CERTS=validation_fullchain.pem")

@@ -62,7 +62,7 @@ class Raw:
             if attempt.cert:
                 context.load_cert_chain(attempt.cert, attempt.key)
         except (ssl.SSLError, OSError) as error:
-            return Observed(Outcome.NOT_PRESENTED, detail=str(error))
+            return Observed(Outcome.NOT_PRESENTED, detail=f"{error} ({attempt.cert}, {attempt.key})")
         try:
             connection = socket.create_connection((attempt.view.host, attempt.view.port), TIMEOUT_S)
         except TimeoutError as error:

@@ -25,6 +25,9 @@ a = HTTPAdapter(); a.init_poolmanager(1, 1, ssl_context=c); s.mount("https://", 
 r = s.get({url}, verify={root}, {cert}timeout={timeout}); print(r.text); r.raise_for_status()"""
 
 
+_HEARD = "heard"
+
+
 class WithRequests:
     """`requests.get(url, verify=..., cert=(..., ...))`."""
 
@@ -50,15 +53,20 @@ class WithRequests:
     def run(self, attempt: Attempt, log: ServerLog) -> Observed:
         view = attempt.view
         cert = (attempt.cert, attempt.key) if attempt.cert and attempt.key else None
+        try:
+            context = client_context(attempt)
+        except (ssl.SSLError, OSError) as error:
+            return Observed(Outcome.NOT_PRESENTED, detail=f"{error} ({view.public_root})")
+        context.sslsocket_class = _Listening
         with requests.Session() as session:
             session.trust_env = False  # neither proxies nor REQUESTS_CA_BUNDLE, which would override verify
             adapter = HTTPAdapter()
-            adapter.init_poolmanager(1, 1, ssl_context=client_context(attempt))
+            adapter.init_poolmanager(1, 1, ssl_context=context)
             session.mount("https://", adapter)
             try:
                 response = session.get(view.url + PATH, verify=view.public_root, cert=cert, timeout=TIMEOUT_S)
             except requests.RequestException as error:
-                return _failed(error)
+                return _failed(error, heard=getattr(context, _HEARD, False))
             except (ssl.SSLError, OSError) as error:  # the key or certificate could not be loaded
                 return Observed(Outcome.NOT_PRESENTED, detail=str(error))
         if response.status_code != requests.codes.ok:
@@ -66,15 +74,29 @@ class WithRequests:
         return answered(response.content)
 
 
-def _failed(error: requests.RequestException) -> Observed:
+class _Listening(ssl.SSLSocket):
+    """Notes whether the server answered the ClientHello: only then can a closed connection be a refusal."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        finally:
+            setattr(self.context, _HEARD, self.cipher() is not None)  # chosen by the ServerHello
+
+
+def _failed(error: requests.RequestException, heard: bool) -> Observed:
     """Find out what is at the bottom of requests' and urllib3's exceptions."""
+
+    def closed() -> Observed:
+        return refused(None, detail) if heard else Observed(Outcome.UNREACHABLE, detail=detail)
+
     causes = list(_causes(error))
     detail = str(error)
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=cause.verify_code, detail=cause.verify_message)
         if isinstance(cause, ssl.SSLEOFError):
-            return refused(None, detail)
+            return closed()
         if isinstance(cause, ssl.SSLError):
             alert = alert_of_reason(cause.reason)
             if alert:
@@ -87,7 +109,7 @@ def _failed(error: requests.RequestException) -> Observed:
     if isinstance(error, requests.Timeout):
         return Observed(Outcome.TIMEOUT, detail=detail)
     if any(issubclass(kind, (ConnectionResetError, BrokenPipeError)) for kind in kinds):  # RemoteDisconnected too
-        return refused(None, detail)
+        return closed()
     return Observed(Outcome.UNREACHABLE, detail=detail)
 
 

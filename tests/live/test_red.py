@@ -14,7 +14,10 @@ import pytest
 from junitparser import JUnitXml
 from running import Running, client, serving, unused_port
 
-from catalogue import Mode, Server
+from catalogue import NON_OUTCOMES, Mode, Server, Tls
+from client.lab import open_lab
+from client.matrix import try_one
+from client.probes import PROBES
 
 pytestmark = pytest.mark.live
 
@@ -73,6 +76,43 @@ def test_a_server_that_stops_halfway(state: Path, tmp_path: Path) -> None:
         done = client(running, "matrix", "--mode", "required")
     assert done.returncode == 2
     assert "NOT-JUDGED" in done.stdout
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("tls", Tls)
+def test_a_port_that_hangs_up_is_no_refusal(state: Path, probe: str, tls: Tls) -> None:
+    """Whoever says nothing has refused nobody, whatever the tool calls it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        environ = {"LAB_CERTS": str(state / "client-tls"), "LAB_URL": f"https://localhost:{listener.getsockname()[1]}"}
+        lab = open_lab(environ)
+        result = try_one(
+            lab, lab.catalogue.scenarios["client-expired"], PROBES[probe], tls, Mode.REQUIRED, Server.STOCK
+        )
+        thread.join()
+    assert result.verdict is None
+    assert result.observed
+    assert result.observed.outcome in NON_OUTCOMES
+
+
+def test_a_missing_log_is_no_evidence(serve: Callable[..., Running], tmp_path: Path) -> None:
+    done = client(serve(Mode.REQUIRED), "matrix", LAB_SERVER_LOG=str(tmp_path / "another.log"))
+    assert done.returncode == 2
+    assert "NOT-JUDGED client-self-signed raw TLS 1.3: the server's log" in done.stdout
+
+
+def test_no_report_outlives_a_run_that_could_not_judge(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.OFF)
+    assert client(running, "matrix", "--mode", "off").returncode == 0
+    assert (running.state / "reports/off.json").exists()
+    assert client(running, "matrix", "--mode", "off", "--server", "stock").returncode == 2
+    assert not (running.state / "reports/off.json").exists()
 
 
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH\r\n"])

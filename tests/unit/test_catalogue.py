@@ -104,6 +104,7 @@ def test_an_expectation_can_differ_with_stock(tmp_path: Path) -> None:
         ('"anonymous"', '"refused_by_server"', "expect.off is a refusal by the server and names no alert"),
         ('"anonymous"', '"anonymous", alert = "unknown_ca"', "has an alert or verify_code, but the outcome anonymous"),
         ('"anonymous"', '"anonymous", alert = "unknown-ca"', "'unknown-ca' is no TLS alert; did you mean unknown_ca?"),
+        ('"anonymous"', '"anonymous", alert = ["unknown_ca"]', "is no TLS alert"),
         ('"anonymous"', '"anonymous", verify_code = true', "verify_code must be one of OpenSSL's X509_V_ERR numbers"),
         ('"anonymous"', '"anonymous", verify_code = 0', "verify_code must be one of OpenSSL's X509_V_ERR numbers"),
         ('"anonymous"', '"anonymous", tls12 = { outcom = 1 }', "unknown key expect.off.tls12.outcom"),

@@ -100,9 +100,41 @@ def test_killed_at_any_moment_the_next_run_completes_the_set(tmp_path: Path, mon
         assert all(p.read_bytes() == data for p, data in roots.items())  # a whole root is never made twice
 
 
+def test_killed_while_an_expired_intermediate_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    real_datetime, real_replace = ca.issue.datetime, ca.store.os.replace
+
+    class Later(real_datetime):  # type: ignore[misc,valid-type]
+        @classmethod
+        def now(cls, tz: object = None) -> object:
+            return real_datetime.now(tz) + 731 * ca.recipe.DAY
+
+    for limit in range(1, 8):
+        folder, left = tmp_path / str(limit), limit
+        run(folder)
+
+        def replace(source: Path, target: Path) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+            real_replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ca.issue, "datetime", Later)
+            patch.setattr(ca.store.os, "replace", replace)
+            with pytest.raises(Killed):
+                run(folder)
+        run(folder)
+        assert_whole(folder)
+
+
 def test_a_real_kill(tmp_path: Path) -> None:
     environ = os.environ | {"LAB_STATE": str(tmp_path)}
-    for delay_s in (0.15, 0.2, 0.25):
+    killed = []
+    for delay_s in (0.02, 0.15, 0.2, 0.25):
         process = subprocess.Popen(
             [sys.executable, "-m", "ca", "issue"],
             cwd=ROOT,
@@ -112,7 +144,8 @@ def test_a_real_kill(tmp_path: Path) -> None:
         )
         time.sleep(delay_s)  # not waiting for anything: this is the moment of the kill
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed.append(process.wait())
+    assert -signal.SIGKILL in killed  # it was still at work
     run(tmp_path)
     assert_whole(tmp_path)
 

@@ -1,0 +1,9 @@
+#!/bin/sh
+# compose-run.sh SERVICE ARGUMENTS: run one of the programs in a container. A lab that was never built has none.
+. scripts/error.sh
+image=$(docker compose --profile tools config --images "$1" 2>/dev/null | head -n 1)
+docker image inspect "$image" >/dev/null 2>&1 || error "the lab is not built" "there is no image $image" "make up"
+if [ "$1" = shell ] && [ -z "$(docker compose ps -q --status running server)" ]; then
+    error "could not open a shell" "the server, whose network it shares, does not run" "make up"
+fi
+exec docker compose --progress quiet run --rm --no-deps "$@"

@@ -20,7 +20,8 @@ if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null
     echo "server already running" >&2
     exit 0
 fi
-sh scripts/local-server.sh stop
+# Only the port that it holds itself is freed before it is tried: a failed start leaves the old server alone.
+case $(cat .lab/server.config 2>/dev/null) in *" port=$PORT "*) sh scripts/local-server.sh stop ;; esac
 port_is_free() {
     "$VENV/bin/python" -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$PORT" 2>/dev/null
 }
@@ -30,6 +31,7 @@ if ! port_is_free && sh scripts/runtime.sh --why >/dev/null && [ -n "$(docker co
 fi
 port_is_free ||
     error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1))"
+sh scripts/local-server.sh stop
 sh scripts/local-server.sh start
 if ! "$VENV/bin/python" -m server.healthcheck --wait 20 2>.lab/healthcheck.log || ! sh scripts/local-server.sh running; then
     tail -n 20 .lab/server.log >&2

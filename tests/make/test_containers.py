@@ -122,6 +122,17 @@ def test_a_bare_docker_compose_up_works_too(lab: Workshop) -> None:
     assert lab.make("matrix").returncode == 0
 
 
+def test_the_lab_runs_in_one_runtime_at_a_time(lab: Workshop) -> None:
+    lab.up()
+    text = lab.up("RUNTIME=local")
+    assert "stopping the server of RUNTIME=compose" in text
+    pid = int((lab.folder / ".lab/server.pid").read_text())
+    lab.up()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert lab.make("matrix").returncode == 0
+
+
 def test_a_stale_volume_is_named(lab: Workshop) -> None:
     """The catalogue of the client is not the one that the volume was issued for."""
     spoil = r"sed -i 's/\"catalogue_sha256\": \"..../\"catalogue_sha256\": \"0000/' /lab/client-tls/manifest.json"

@@ -192,6 +192,24 @@ def test_an_env_file_sets_the_knobs_and_the_command_line_wins(workshop: Workshop
     (workshop.folder / ".env").unlink()
 
 
+def test_a_failed_up_leaves_the_server_alone(workshop: Workshop) -> None:
+    workshop.up()
+    server = workshop.server_id()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert workshop.make("up", f"PORT={other.getsockname()[1]}").returncode == 2
+    assert workshop.make("up", "LAB_VERIFY_STRICT=yes").returncode == 2
+    assert workshop.server_id() == server
+    assert workshop.make("matrix").returncode == 0
+
+
+def test_a_damaged_copy_is_mended(workshop: Workshop) -> None:
+    key = workshop.folder / "certs/clients/client-good/privkey.pem"
+    before = key.read_bytes()
+    key.unlink()
+    assert "certificates in certs were stale: copied again" in workshop.up()
+    assert key.read_bytes() == before
+
+
 def test_a_port_in_use(workshop: Workshop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -209,6 +227,14 @@ def test_down_then_matrix_says_how_to_start(workshop: Workshop) -> None:
     assert re.search(r"make: \*\*\* .*Error 2", done.stderr)
 
 
+def test_without_a_server_there_is_no_shell_beside_it(workshop: Workshop) -> None:
+    workshop.make("down")
+    if workshop.runtime == "compose":
+        assert "the server, whose network it shares, does not run\n  try: make up" in workshop.make("shell").stderr
+    else:
+        assert workshop.make("shell").returncode == 0
+
+
 def test_from_nothing_running(workshop: Workshop) -> None:
     done = workshop.make("test-optional")
     assert done.returncode == 0, done.stderr
@@ -222,6 +248,9 @@ def test_from_nothing_running(workshop: Workshop) -> None:
         ("SERVER=plain", "unknown SERVER: 'plain' is neither explained nor stock"),
         ("PORT=http", "unusable PORT: 'http' is no port number"),
         ("PORT=70000", "unusable PORT: '70000' is no port number"),
+        ("UVICORN_LOOP=trio", "unknown UVICORN_LOOP: 'trio' is none of auto asyncio uvloop"),
+        ("LAB_SESSION_TICKETS=yes", "unknown LAB_SESSION_TICKETS: 'yes' is none of 0 1"),
+        ("LAB_HANDSHAKE_TIMEOUT_S=soon", "unusable LAB_HANDSHAKE_TIMEOUT_S: 'soon' is no number of seconds"),
         ("RUNTIME=podman", "unknown RUNTIME: 'podman' is neither compose nor local"),
     ],
 )

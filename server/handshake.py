@@ -12,11 +12,11 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -93,9 +93,9 @@ class ExplainedHandshake(ssl.SSLObject):
 
     def _judge_again(self) -> None:
         """Refuse a resumed session whose certificate has expired: OpenSSL does not verify it again."""
-        certificate = self.getpeercert(binary_form=True)
-        if certificate and x509.load_der_x509_certificate(certificate).not_valid_after_utc < datetime.now(UTC):
-            self.offered = certificate
+        certificate: dict[str, Any] = self.getpeercert() or {}
+        if certificate and ssl.cert_time_to_seconds(certificate["notAfter"]) < time.time():
+            self.offered = self.getpeercert(binary_form=True)
             raise ExpiredSessionError
 
     def _log(self, error: ssl.SSLError, connection: Connection | None) -> None:

@@ -62,12 +62,12 @@ def _matrix(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from client import report, show
-    from client.lab import open_lab
+    from client.lab import open_lab, reports_folder
     from client.matrix import attempts, run
 
     mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
     server = _word(Server, arguments.server, "server", "make up SERVER=explained") if arguments.server else None
-    report.remove(mode, Path(os.environ.get("LAB_REPORTS") or "reports"))
+    report.remove(mode, reports_folder(os.environ))
     lab = open_lab(os.environ)
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)
     with show.progress(console, sum(1 for _ in attempts(tuple(lab.catalogue.scenarios.values())))) as seen:
@@ -121,7 +121,9 @@ def _export(_: argparse.Namespace) -> int:
 
 
 def _reports(arguments: argparse.Namespace) -> int:
-    folder = Path(os.environ.get("LAB_REPORTS") or "reports")
+    from client.lab import reports_folder
+
+    folder = reports_folder(os.environ)
     mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
     _tar(folder, [f"{mode}.{kind}" for kind in ("json", "xml") if (folder / f"{mode}.{kind}").exists()])
     return 0

@@ -112,6 +112,11 @@ def scenario(known: Catalogue, id_: str) -> Scenario:
     return known.scenarios[id_]
 
 
+def reports_folder(environ: Mapping[str, str]) -> Path:
+    """Return where reports go."""
+    return Path(environ.get("LAB_REPORTS") or "reports")
+
+
 def open_lab(environ: Mapping[str, str]) -> Lab:
     """Join the catalogue with the manifest, and find the server.
 
@@ -140,6 +145,6 @@ def open_lab(environ: Mapping[str, str]) -> Lab:
             environ.get("LAB_SHOWN_PYTHON") or "python3",
         ),
         Path(log) if log else None,
-        Path(environ.get("LAB_REPORTS") or "reports"),
+        reports_folder(environ),
         environ.get("LAB_RUNTIME") or "local",
     )

@@ -113,6 +113,6 @@ def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, se
 
 
 def _broken(lab: Lab, observed: Observed) -> LabBroken:
-    cures = {Outcome.UNREACHABLE: "make up", Outcome.NOT_PRESENTED: "make up"}
+    cure = "make up" if observed.outcome in (Outcome.UNREACHABLE, Outcome.NOT_PRESENTED) else "make logs"
     fact = f"the positive control at {lab.shown.url} was not answered: {observed.outcome}, {observed.detail}"
-    return LabBroken("nothing was judged", fact, cures.get(observed.outcome, "make logs"))
+    return LabBroken("nothing was judged", fact, cure)

@@ -48,22 +48,22 @@ def test_an_engine_that_does_not_answer(no_docker: str) -> None:
     assert re.search(r"make: \*\*\* .*Error 2", done.stderr)
 
 
-def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "docker").write_text("#!/bin/sh\nexec sleep 60\n")
-    (tmp_path / "docker").chmod(0o755)
+def why_not_compose(folder: Path, docker: str) -> str:
+    """Say what runtime.sh finds missing where docker is this shell script."""
+    (folder / "docker").write_text(f"#!/bin/sh\n{docker}\n")
+    (folder / "docker").chmod(0o755)
     script = ["sh", "scripts/runtime.sh", "--why"]
-    environ = clean_environ() | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(script, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=20)
-    assert done.stdout == "no Docker engine answers\n"
+    environ = clean_environ() | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.run(script, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=20).stdout
+
+
+def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    assert why_not_compose(tmp_path, "exec sleep 60") == "no Docker engine answers\n"
 
 
 def test_an_old_compose_is_too_old(tmp_path: Path) -> None:
-    (tmp_path / "docker").write_text('#!/bin/sh\n[ "$1" = version ] || echo v2.17.3\n')
-    (tmp_path / "docker").chmod(0o755)
-    script = ["sh", "scripts/runtime.sh", "--why"]
-    environ = clean_environ() | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(script, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=20)
-    assert done.stdout == "Docker Compose 2.17.3 is older than 2.20\n"
+    old = '[ "$1" = version ] || echo v2.17.3'
+    assert why_not_compose(tmp_path, old) == "Docker Compose 2.17.3 is older than 2.20\n"
 
 
 def test_no_python(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`python -m ca`: issue, list and show the lab's certificates.
 
-Reads LAB_STATE (the folder that holds ca-private, server-tls and client-tls) and LAB_SERVER_NAMES.
+Reads LAB_STATE (the folder that holds ca-private, server-tls and client-tls), LAB_SERVER_NAMES, and what is to be
+served: LAB_SERVER_CREDENTIAL and LAB_TRUST.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from datetime import datetime
 from pathlib import Path
 
 import catalogue
-from ca.issue import issue, ledger
+from ca.issue import issue, ledger, serving
 from ca.store import CERT, Store
-from catalogue import LabError, nearest
+from catalogue import GOOD_SERVER, LabError, Trust, nearest
 
 
 def main() -> int:
     """Run one command; print results on stdout, progress and errors on stderr. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ca", description="The lab's certificate authority.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("issue", help="issue what is missing; print the generation of what the server serves")
+    commands.add_parser("issue", help="issue what is missing; print what the server's environment needs")
     commands.add_parser("list", help="list everything that was issued")
     show = commands.add_parser("show", help="print one certificate in words and as PEM")
     show.add_argument("name")
@@ -48,11 +49,14 @@ def main() -> int:
 
 def _issue(store: Store) -> None:
     start = time.monotonic()
+    known = catalogue.load()
     names = os.environ.get("LAB_SERVER_NAMES", "")
-    done = issue(catalogue.load(), store, names, say=lambda line: print(line, file=sys.stderr))
+    done = issue(known, store, names, say=lambda line: print(line, file=sys.stderr))
     duration_s = time.monotonic() - start
     print(f"certificates: {len(done.issued)} issued, {done.kept} kept, in {duration_s:.2f} s", file=sys.stderr)
-    print(done.generation)
+    credential = os.environ.get("LAB_SERVER_CREDENTIAL") or GOOD_SERVER
+    for variable, value in serving(done, known, credential, os.environ.get("LAB_TRUST") or Trust.FULLCHAIN).items():
+        print(f"{variable}={value}")
 
 
 def _list(store: Store) -> None:

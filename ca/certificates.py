@@ -3,43 +3,101 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from ca.recipe import CLIENT_AUTH, SERVER_AUTH, Recipe
+from ca.recipe import ANY_EKU, CLIENT_AUTH, SERVER_AUTH, Files, Key, Recipe, Signature
+from ca.tampered import break_signature, sign_with_sha1
 
-_EKU = {CLIENT_AUTH: ExtendedKeyUsageOID.CLIENT_AUTH, SERVER_AUTH: ExtendedKeyUsageOID.SERVER_AUTH}
+_EKU = {
+    CLIENT_AUTH: ExtendedKeyUsageOID.CLIENT_AUTH,
+    SERVER_AUTH: ExtendedKeyUsageOID.SERVER_AUTH,
+    ANY_EKU: ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+    "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "codeSigning": ExtendedKeyUsageOID.CODE_SIGNING,
+}
+_KEY_USAGES = {  # RFC 5280 4.2.1.3
+    "digitalSignature": "digital_signature",
+    "nonRepudiation": "content_commitment",
+    "keyEncipherment": "key_encipherment",
+    "dataEncipherment": "data_encipherment",
+    "keyAgreement": "key_agreement",
+    "keyCertSign": "key_cert_sign",
+    "cRLSign": "crl_sign",
+    "encipherOnly": "encipher_only",
+    "decipherOnly": "decipher_only",
+}
+_SAN_KINDS: dict[str, type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]] = {
+    "DNS": x509.DNSName,
+    "EMAIL": x509.RFC822Name,
+    "URI": x509.UniformResourceIdentifier,
+}
+# Of the arc for examples (RFC 5612 2): no verifier knows it.
+_UNKNOWN_EXTENSION = ObjectIdentifier("1.3.6.1.4.1.32473.1")
+
+_MAKE_KEY: dict[Key, Callable[[], CertificateIssuerPrivateKeyTypes]] = {
+    Key.P256: lambda: ec.generate_private_key(ec.SECP256R1()),
+    Key.P384: lambda: ec.generate_private_key(ec.SECP384R1()),
+    Key.RSA_1024: lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505  # the fault of client-weak-rsa
+    Key.RSA_3072: lambda: rsa.generate_private_key(65537, 3072),
+    Key.ED25519: ed25519.Ed25519PrivateKey.generate,
+    Key.ML_DSA_65: mldsa.MLDSA65PrivateKey.generate,
+}
 
 
 @dataclass(frozen=True)
 class Credential:
-    """A certificate, its private key, and the intermediates above it (nearest first, without the root)."""
+    """A certificate, its private key, and the certificates above it (nearest first, the root last)."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-    chain: tuple[x509.Certificate, ...] = ()
+    key: CertificateIssuerPrivateKeyTypes
+    above: tuple[x509.Certificate, ...] = ()
+    files: Files = Files.GOOD
+    pass_phrase: str | None = None
+
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """The certificates that are sent with the leaf, in this order."""
+        if self.files is Files.LEAF_ALONE:
+            return ()
+        return tuple(c for c in self.above if self.files is Files.WITH_ROOT or c.subject != c.issuer)
 
     def cert_pem(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.PEM)
+        return _pem(self.certificate)
 
     def chain_pem(self) -> bytes:
-        return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in self.chain)
+        return _pem(*self.chain)
+
+    def fullchain_pem(self) -> bytes:
+        """Return leaf and chain in the order in which they are (or should not be) sent."""
+        return (
+            self.chain_pem() + self.cert_pem() if self.files is Files.REVERSED else self.cert_pem() + self.chain_pem()
+        )
 
     def key_pem(self) -> bytes:
-        """Return the key as unencrypted PKCS#8 PEM (RFC 5958)."""
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        """Return the key as PKCS#8 PEM (RFC 5958), encrypted if it has a pass phrase."""
+        encryption = BestAvailableEncryption(self.pass_phrase.encode()) if self.pass_phrase else NoEncryption()
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 def make(recipe: Recipe, issuer: Credential | None, now: datetime | None = None) -> Credential:
-    """Make a key (EC P-256) and a certificate from a recipe, signed by its issuer or, with None, by itself."""
+    """Make a key and a certificate from a recipe, signed by its issuer or, with None, by itself."""
     now = (now or datetime.now(UTC)).replace(microsecond=0)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _MAKE_KEY[recipe.key]()
     subject = _name(recipe.common_name)
     builder = (
         x509.CertificateBuilder()
@@ -49,34 +107,39 @@ def make(recipe: Recipe, issuer: Credential | None, now: datetime | None = None)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + recipe.validity.start)
         .not_valid_after(now + recipe.validity.end)
-        .add_extension(x509.BasicConstraints(recipe.is_ca, recipe.path_length), critical=True)
-        .add_extension(_key_usage(recipe.is_ca), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-    if issuer:
+    for extension, critical in _extensions(recipe):
+        builder = builder.add_extension(extension, critical)
+    if issuer and recipe.authority_key_identifier:
         identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
         builder = builder.add_extension(authority, critical=False)
-    if recipe.eku:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([_EKU[eku] for eku in recipe.eku]), critical=False)
-    if recipe.sans:
-        builder = builder.add_extension(x509.SubjectAlternativeName(map(_general_name, recipe.sans)), critical=False)
-    certificate = builder.sign(issuer.key if issuer else key, hashes.SHA256())
-    above = (issuer.certificate, *issuer.chain) if issuer else ()
-    return Credential(certificate, key, tuple(c for c in above if c.subject != c.issuer))
+    signer = issuer.key if issuer else key
+    certificate = builder.sign(signer, hashes.SHA256())
+    if recipe.signature is Signature.SHA_1:
+        certificate = sign_with_sha1(certificate, signer)
+    elif recipe.signature is Signature.BROKEN:
+        certificate = break_signature(certificate)
+    above = (issuer.certificate, *issuer.above) if issuer else ()
+    kept = _MAKE_KEY[recipe.key]() if recipe.files is Files.WRONG_KEY else key
+    return Credential(certificate, kept, above, recipe.files, recipe.pass_phrase)
 
 
-def load(cert_pem: bytes, chain_pem: bytes, key_pem: bytes) -> Credential:
+def load(recipe: Recipe, issuer: Credential | None, cert_pem: bytes, key_pem: bytes) -> Credential:
     """Load what `Credential` writes.
 
     Raises:
-        ValueError: not PEM, not an EC key, or the key is not the certificate's.
+        ValueError: not PEM, or the key is not the certificate's (or, if that is its fault, is).
+        TypeError: the key has a pass phrase that it should not have, or none.
     """
-    key = load_pem_private_key(key_pem, None)
+    pass_phrase = recipe.pass_phrase.encode() if recipe.pass_phrase else None
+    key = load_pem_private_key(key_pem, pass_phrase, unsafe_skip_rsa_key_validation=True)
     certificate = x509.load_pem_x509_certificate(cert_pem)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+    if (key.public_key() == certificate.public_key()) == (recipe.files is Files.WRONG_KEY):
         raise ValueError("the private key is not the certificate's")
-    return Credential(certificate, key, tuple(x509.load_pem_x509_certificates(chain_pem)) if chain_pem else ())
+    above = (issuer.certificate, *issuer.above) if issuer else ()
+    return Credential(certificate, key, above, recipe.files, recipe.pass_phrase)  # type: ignore[arg-type]
 
 
 def san_text(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -85,35 +148,43 @@ def san_text(certificate: x509.Certificate) -> tuple[str, ...]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    kinds: dict[type[x509.GeneralName], str] = {x509.DNSName: "DNS", x509.IPAddress: "IP", x509.RFC822Name: "EMAIL"}
+    kinds: dict[type[x509.GeneralName], str] = {x509.IPAddress: "IP"} | {
+        kind: word for word, kind in _SAN_KINDS.items()
+    }
     return tuple(f"{kinds[type(name)]}:{name.value}" for name in names)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS Lab"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
+def _extensions(recipe: Recipe) -> list[tuple[x509.ExtensionType, bool]]:
+    """Return what a recipe says about extensions, each with its criticality."""
+    constraints = x509.BasicConstraints(recipe.is_ca, recipe.path_length if recipe.is_ca else None)
+    extensions: list[tuple[x509.ExtensionType, bool]] = [(constraints, recipe.basic_constraints_critical)]
+    if recipe.usages:
+        usages = {argument: usage in recipe.usages for usage, argument in _KEY_USAGES.items()}
+        extensions.append((x509.KeyUsage(**usages), True))
+    if recipe.eku:
+        extensions.append((x509.ExtendedKeyUsage([_EKU[eku] for eku in recipe.eku]), False))
+    if recipe.sans:
+        extensions.append((x509.SubjectAlternativeName(map(_general_name, recipe.sans)), recipe.common_name is None))
+    if recipe.permitted:
+        extensions.append((x509.NameConstraints(list(map(_general_name, recipe.permitted)), None), True))
+    if recipe.unknown_critical:
+        extensions.append((x509.UnrecognizedExtension(_UNKNOWN_EXTENSION, b"\x05\x00"), True))  # an ASN.1 NULL
+    if recipe.requires_policy:
+        extensions.append((x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), True))
+    return extensions
+
+
+def _pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+
+
+def _name(common_name: str | None) -> x509.Name:
+    if common_name is None:
+        return x509.Name([])
+    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS Lab")
+    return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _general_name(san: str) -> x509.GeneralName:
     kind, _, value = san.partition(":")
-    if kind == "IP":
-        return x509.IPAddress(ipaddress.ip_address(value))
-    return x509.DNSName(value) if kind == "DNS" else x509.RFC822Name(value)
-
-
-def _key_usage(is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    return x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else _SAN_KINDS[kind](value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +17,24 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+import ca.clients
+import ca.servers  # noqa: F401  # each registers its credentials
 from ca.certificates import Credential, make, san_text
-from ca.credentials import AUTHORITIES, CLIENTS, healthcheck, server_good
+from ca.credentials import AUTHORITIES, CLIENTS, SERVERS, healthcheck
+from ca.credentials import recipes as recipes_of
 from ca.recipe import SELF, Recipe
-from ca.store import CERT, CHAIN, FULLCHAIN, KEY, Store, write_file
-from catalogue import Catalogue, LabError, ManifestError, nearest
+from ca.store import AUTHORITY, CERT, CHAIN, FULLCHAIN, KEY, Store, write_file
+from catalogue import Catalogue, LabError, ManifestError, Trust, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
 PUBLIC_ROOT = "public_root.pem"
-TRUST_FILE = "validation_fullchain.pem"
+TRUST_FILES: dict[Trust, tuple[str, ...]] = {
+    Trust.FULLCHAIN: ("validation-intermediate", "validation-root"),
+    Trust.ROOT: ("validation-root",),
+    Trust.INTERMEDIATE: ("validation-intermediate",),
+    Trust.MIXED: ("validation-intermediate", "validation-root", "public-root"),
+}
 _LEDGER = "ledger.json"
 
 _DNS_NAME = re.compile(r"(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -34,11 +42,11 @@ _DNS_NAME = re.compile(r"(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(
 
 @dataclass(frozen=True)
 class Issuance:
-    """What an issue did: names and why each was issued; how many were kept; what the server serves now."""
+    """What an issue did: names and why each was issued; how many were kept; what a server may serve now."""
 
     issued: dict[str, str]
     kept: int
-    generation: str
+    served: Mapping[str, Credential]
 
 
 def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Callable[[str], None] = print) -> Issuance:
@@ -61,25 +69,31 @@ def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Calla
         for recipe in recipes:
             folder = store.folder(recipe.role, recipe.name)
             issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
-            held = store.read(folder)
+            held = store.read(recipe, issuer)
+            if held is None and recipe.role in AUTHORITY and (recipe.name in ledger or (folder / CERT).exists()):
+                fact = "its files are missing or damaged, and everything it signed depends on it"
+                raise LabError(f"could not keep {recipe.name}", fact, "make clean up")
             why = _why_issue(recipe, held, issuer, ledger.get(recipe.name))
+            if held and not why and not store.holds(folder, held):
+                why = "its chain was damaged"
             if why or held is None:
                 (store.client / NAME).unlink(missing_ok=True)
                 if ledger.pop(recipe.name, None):  # killed while it is replaced, it counts as never issued
                     _save(store, Manifest(catalogue.sha256, ledger | entries))
+                (folder / CERT).unlink(missing_ok=True)  # it is written last: its presence means a whole credential
                 held = make(recipe, issuer)
                 store.write(folder, held)
                 issued[recipe.name] = why
                 say(f"issued {recipe.name}: {why}")
             credentials[recipe.name] = held
-            entries[recipe.name] = _entry(recipe, held)
+            entries[recipe.name] = _entry(recipe, held, issuer)
             if issued.get(recipe.name):
                 _save(store, Manifest(catalogue.sha256, ledger | entries))
-        generation = _publish(store, credentials)
+        _publish(store, credentials)
         _save(store, Manifest(catalogue.sha256, entries))
-        published = {n: e for n, e in entries.items() if e.role not in ("root", "intermediate", "healthcheck")}
+        published = {n: e for n, e in entries.items() if e.role in ("client", "server")}
         _write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
-    return Issuance(issued, len(recipes) - len(issued), generation)
+    return Issuance(issued, len(recipes) - len(issued), credentials)
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -107,34 +121,53 @@ def ledger(store: Store) -> dict[str, Issued]:
     return load_manifest(store.private / _LEDGER).credentials
 
 
+def serving(done: Issuance, catalogue: Catalogue, name: str, trust: str) -> dict[str, str]:
+    """Return the environment that a server of a credential and a trust file needs, besides their paths.
+
+    LAB_GENERATION is a digest of all that it reads: when that changes, it must be started anew.
+
+    Raises:
+        LabError: there is no such server credential or trust file.
+    """
+    if name not in catalogue.server_credentials:
+        fact = f"no such server credential; {nearest(name, catalogue.server_credentials)}"
+        raise LabError(f"could not serve {name or '(none was named)'}", fact, "make up SERVER_CREDENTIAL=server-good")
+    if trust not in tuple(Trust):
+        fact = f"no such trust file; {nearest(trust, tuple(Trust))}"
+        raise LabError(f"could not trust {trust or '(none was named)'}", fact, f"make up TRUST={Trust.FULLCHAIN}")
+    read = (name, "healthcheck", *TRUST_FILES[Trust(trust)])
+    digest = hashlib.sha256(b"".join(done.served[credential].cert_pem() for credential in read)).hexdigest()[:12]
+    pass_phrase = done.served[name].pass_phrase
+    return {"LAB_GENERATION": digest} | ({"UVICORN_SSL_KEYFILE_PASSWORD": pass_phrase} if pass_phrase else {})
+
+
 def _recipes(catalogue: Catalogue, sans: tuple[str, ...]) -> Iterator[Recipe]:
     yield from AUTHORITIES
-    yield server_good(sans)
     yield healthcheck()
-    for name in catalogue.credentials:
-        if name not in CLIENTS:
-            fact = f"nothing makes the credential {name}; {nearest(name, CLIENTS)}"
-            raise LabError("could not issue the catalogue", fact, "edit ca/credentials.py")
-        yield CLIENTS[name]()
+    made = CLIENTS | SERVERS
+    for name in (*catalogue.server_credentials, *catalogue.credentials):
+        if name not in made:
+            fact = f"nothing makes the credential {name}; {nearest(name, made)}"
+            raise LabError("could not issue the catalogue", fact, "edit ca/clients.py or ca/servers.py")
+        yield from recipes_of(name, sans)
 
 
 def _why_issue(recipe: Recipe, held: Credential | None, issuer: Credential | None, entry: Issued | None) -> str:
     """Return why a credential has to be issued, or nothing if it may be kept.
 
-    Roots and intermediates, which people import, are kept while they are valid; only their loss is an error.
+    Roots and intermediates, which people import, are kept while they are valid.
     """
     if held is None:
-        if entry and recipe.is_ca:
-            fact = "its files are missing or damaged, and everything it signed depends on it"
-            raise LabError(f"could not keep {recipe.name}", fact, "make clean up")
         return "its files were missing or damaged" if entry else "new"
-    if issuer and not _signed_by(held.certificate, issuer.certificate):
-        return f"its issuer {recipe.issuer} was issued again"
     until = held.certificate.not_valid_after_utc
-    if recipe.is_ca:
+    if recipe.role in AUTHORITY:
+        if issuer and not _signed_by(held.certificate, issuer.certificate):
+            return f"its issuer {recipe.issuer} was issued again"
         return "it has expired" if until < datetime.now(UTC) else ""
     if entry is None or entry.sha256 != _sha256(held.certificate):
         return "an earlier issue was interrupted"
+    if issuer and entry.issuer_sha256 != _sha256(issuer.certificate):
+        return f"its issuer {recipe.issuer} was issued again"
     if entry.recipe != recipe.digest():
         return "what it should say has changed"
     if not recipe.validity.still_holds(held.certificate.not_valid_before_utc, until, datetime.now(UTC)):
@@ -150,20 +183,17 @@ def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _publish(store: Store, credentials: dict[str, Credential]) -> str:
-    """Write the trust files beside the credentials; return a digest of all that the server reads."""
-    public_root = credentials["public-root"].cert_pem()
-    trust_file = b"".join(credentials[f"validation-{level}"].cert_pem() for level in ("intermediate", "root"))
+def _publish(store: Store, credentials: dict[str, Credential]) -> None:
+    """Write the trust files beside the credentials."""
     for folder in (store.server, store.client):
-        _write_changed(folder / PUBLIC_ROOT, public_root)
-        _write_changed(folder / TRUST_FILE, trust_file)
-    served = trust_file + credentials["server-good"].cert_pem() + credentials["healthcheck"].cert_pem()
-    return hashlib.sha256(served).hexdigest()[:12]
+        _write_changed(folder / PUBLIC_ROOT, credentials["public-root"].cert_pem())
+        for trust, names in TRUST_FILES.items():
+            _write_changed(folder / f"{trust}.pem", b"".join(credentials[name].cert_pem() for name in names))
 
 
-def _entry(recipe: Recipe, credential: Credential) -> Issued:
+def _entry(recipe: Recipe, credential: Credential, issuer: Credential | None) -> Issued:
     certificate = credential.certificate
-    folder = f"clients/{recipe.name}" if recipe.role == "client" else recipe.name
+    folder = f"clients/{recipe.name}"
     files = {"cert": CERT, "chain": CHAIN, "fullchain": FULLCHAIN, "privkey": KEY} if recipe.role == "client" else {}
     return Issued(
         role=recipe.role,
@@ -177,6 +207,9 @@ def _entry(recipe: Recipe, credential: Credential) -> Issued:
         not_after=certificate.not_valid_after_utc.isoformat(),
         files={key: f"{folder}/{name}" for key, name in files.items()},
         recipe=recipe.digest(),
+        issuer_sha256=_sha256(issuer.certificate) if issuer else "",
+        pass_phrase=recipe.pass_phrase or "",
+        key=recipe.key,
     )
 
 
@@ -186,7 +219,7 @@ def _ledger(store: Store, say: Callable[[str], None]) -> dict[str, Issued]:
     try:
         return load_manifest(path).credentials if path.exists() else {}
     except ManifestError as error:
-        say(f"{path.name} was lost ({error.fact}): roots and intermediates are kept, the rest is issued again")
+        say(f"{path.name} can't be used ({error.fact}): roots and intermediates are kept, the rest is issued again")
         return {}
 
 

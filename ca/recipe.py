@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 DAY = timedelta(days=1)
 BACKDATED = timedelta(minutes=-1)  # clocks differ: a certificate is valid a minute before it is made
 
 CLIENT_AUTH = "clientAuth"
 SERVER_AUTH = "serverAuth"
+ANY_EKU = "anyExtendedKeyUsage"
+PASS_PHRASE = "mtls-lab"  # noqa: S105  # of the keys that have one: no secret, it is printed in every command
 SELF = "self"  # an issuer: signed with its own key
 
 
@@ -41,23 +44,72 @@ INTERMEDIATE_VALIDITY = Validity(BACKDATED, 2 * 365 * DAY)
 ROOT_VALIDITY = Validity(BACKDATED, 3652 * DAY)
 
 
+class Key(StrEnum):
+    """What kind of key a certificate is about."""
+
+    P256 = "EC P-256"
+    P384 = "EC P-384"
+    RSA_1024 = "RSA 1024"
+    RSA_3072 = "RSA 3072"
+    ED25519 = "Ed25519"
+    ML_DSA_65 = "ML-DSA-65"
+
+
+class Files(StrEnum):
+    """What a credential's files hold: the chain as it should be (RFC 8446 4.4.2), or as people make it."""
+
+    GOOD = "leaf, then intermediates"
+    WITH_ROOT = "the root too"
+    LEAF_ALONE = "no intermediates"
+    REVERSED = "the leaf last"
+    WRONG_KEY = "the key of another certificate"
+
+
+class Signature(StrEnum):
+    """How a certificate is signed."""
+
+    GOOD = "SHA-256"
+    SHA_1 = "SHA-1"
+    BROKEN = "one bit of it flipped"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One certificate, before it exists.
 
-    `role` is root, intermediate, server, client or healthcheck. `sans` are like `DNS:localhost`,
-    `IP:127.0.0.1`, `EMAIL:a@b`. `path_length` None is an absent pathLenConstraint (RFC 5280 4.2.1.9).
+    `role` is root, intermediate, server, client or healthcheck. `common_name` None is an empty subject, which makes
+    the subject alternative name critical (RFC 5280 4.1.2.6). `sans` and `permitted` (name constraints, RFC 5280
+    4.2.1.10) are like `DNS:localhost`, `IP:127.0.0.1`, `EMAIL:a@b`, `URI:spiffe://a/b`. `path_length` None is an
+    absent pathLenConstraint (4.2.1.9). `key_usage` holds RFC 5280's names (4.2.1.3); None is what suits a CA or a
+    leaf, empty is no such extension.
     """
 
     name: str
     role: str
-    common_name: str
+    common_name: str | None
     issuer: str
     validity: Validity = VALID
     sans: tuple[str, ...] = ()
-    eku: tuple[str, ...] = field(default=())
+    eku: tuple[str, ...] = ()
     is_ca: bool = False
     path_length: int | None = None
+    key_usage: tuple[str, ...] | None = None
+    key: Key = Key.P256
+    signature: Signature = Signature.GOOD
+    files: Files = Files.GOOD
+    pass_phrase: str | None = None
+    permitted: tuple[str, ...] = ()
+    unknown_critical: bool = False
+    requires_policy: bool = False
+    basic_constraints_critical: bool = True
+    authority_key_identifier: bool = True
+
+    @property
+    def usages(self) -> tuple[str, ...]:
+        """The key usage that the certificate has."""
+        if self.key_usage is not None:
+            return self.key_usage
+        return ("keyCertSign", "cRLSign") if self.is_ca else ("digitalSignature",)
 
     def digest(self) -> str:
         """Return a digest of everything that would be in the certificate: equal means no need to issue again."""

@@ -16,8 +16,10 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from ca.certificates import Credential, load
+from ca.recipe import Recipe
 from catalogue import LabError
 
+AUTHORITY = ("root", "intermediate")
 CERT, CHAIN, FULLCHAIN, KEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
 _TEMPORARY = ".writing-"
 
@@ -32,7 +34,7 @@ class Store:
 
     def folder(self, role: str, name: str) -> Path:
         """Return the folder of a credential by its role."""
-        if role in ("root", "intermediate"):
+        if role in (*AUTHORITY, "faulty"):
             return self.private / name
         return self.server / name if role in ("server", "healthcheck") else self.client / "clients" / name
 
@@ -56,31 +58,37 @@ class Store:
         finally:
             os.close(lock)
 
-    def read(self, folder: Path) -> Credential | None:
-        """Load a credential, or None if it is not there whole: then it is to be issued again.
+    def read(self, recipe: Recipe, issuer: Credential | None) -> Credential | None:
+        """Load a recipe's credential, or None if it is not there whole: then it is to be issued again.
 
         Raises:
             LabError: it is there and may not be read.
         """
+        folder = self.folder(recipe.role, recipe.name)
         try:
-            cert, chain, key = ((folder / name).read_bytes() for name in (CERT, CHAIN, KEY))
-            if (folder / FULLCHAIN).read_bytes() != cert + chain:
+            cert, chain, fullchain, key = ((folder / name).read_bytes() for name in (CERT, CHAIN, FULLCHAIN, KEY))
+            if fullchain not in (cert + chain, chain + cert):
                 return None
-            return load(cert, chain, key)
+            (folder / KEY).chmod(0o600)
+            return load(recipe, issuer, cert, key)
         except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: a key with a pass phrase
             return None
         except OSError as error:
             cure = f"chown -R {os.getuid()} {folder.parent}"
             raise LabError(f"could not read {error.filename}", error.strerror or str(error), cure) from None
 
+    def holds(self, folder: Path, credential: Credential) -> bool:
+        """Tell whether a credential's files, which could be read, hold the chain that it should have."""
+        wanted = ((CHAIN, credential.chain_pem()), (FULLCHAIN, credential.fullchain_pem()))
+        return all((folder / name).read_bytes() == data for name, data in wanted)
+
     def write(self, folder: Path, credential: Credential) -> None:
         """Write a credential's four files, the key first."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        cert, chain = credential.cert_pem(), credential.chain_pem()
         write_file(folder / KEY, credential.key_pem(), 0o600)
-        write_file(folder / CHAIN, chain)
-        write_file(folder / FULLCHAIN, cert + chain)
-        write_file(folder / CERT, cert)
+        write_file(folder / CHAIN, credential.chain_pem())
+        write_file(folder / FULLCHAIN, credential.fullchain_pem())
+        write_file(folder / CERT, credential.cert_pem())
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:

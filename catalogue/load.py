@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from dataclasses import fields
@@ -12,29 +13,52 @@ from typing import Any, TypeVar
 
 from catalogue.alerts import ALERTS
 from catalogue.errors import CatalogueError, nearest
-from catalogue.model import NON_OUTCOMES, Catalogue, Expectation, Expected, Mode, Outcome, Scenario, Sends
+from catalogue.model import (
+    GOOD_SERVER,
+    NON_OUTCOMES,
+    Catalogue,
+    Expectation,
+    Expected,
+    Mode,
+    Needs,
+    Outcome,
+    Scenario,
+    Sends,
+    Tls,
+    Tool,
+    Trust,
+    Variant,
+    combined,
+)
+from catalogue.verify_errors import ALERT_OF
 
 DEFAULT_PATH = Path(__file__).with_name("scenarios.toml")
 POSITIVE_CONTROL = "client-good"
 
-_ID = re.compile(r"client-[a-z0-9]+(-[a-z0-9]+)*")
-_RFC = re.compile(r"RFC \d+ (\d|[A-Z])")
+_ID = re.compile(r"(client|server|trust)-[a-z0-9]+(-[a-z0-9]+)*")
+_RFC = re.compile(r"RFC \d+ ([A-Z]|\d+)(\.\d+)*( (\([a-z0-9]+\))+)?")
+_VERSION = re.compile(r"\d+\.\d+")
 _TEXT_KEYS = ("title", "lesson", "what", "why")
-_KEYS = (*_TEXT_KEYS, "rfc", "credential", "sends", "expect")
+_OPTIONAL_TEXT_KEYS = ("look", "cure")
+_FLAGS = ("common", "dangerous")
+_KEYS = (*_TEXT_KEYS, *_OPTIONAL_TEXT_KEYS, *_FLAGS, "rfc", "credential", "sends", "serves", "trust", "needs", "expect")
 _EXPECTATION_KEYS = tuple(f.name for f in fields(Expectation))
 _NO_CREDENTIAL = "none"
+# Short for several modes: those in which the server asks for a certificate, and all.
+_SEVERAL = {"asked": (Mode.OPTIONAL, Mode.REQUIRED), "every": tuple(Mode)}
+_REFUSED = (Outcome.REFUSED_BY_SERVER, Outcome.REFUSED_BY_CLIENT)
 
 E = TypeVar("E", bound=StrEnum)
 
 
-def load(path: Path = DEFAULT_PATH) -> Catalogue:
-    """Load and check a catalogue.
+def load(path: Path | None = None) -> Catalogue:
+    """Load and check a catalogue: LAB_CATALOGUE if that is set, else the lab's own, unless a path is given.
 
     Raises:
         CatalogueError: the file cannot be read, is not TOML, or says something the lab cannot run. The
             message names the scenario and the key.
     """
-    return _Reader(path).read()
+    return _Reader(path or Path(os.environ.get("LAB_CATALOGUE") or DEFAULT_PATH)).read()
 
 
 class _Reader:
@@ -49,75 +73,145 @@ class _Reader:
             raise self.error("", error.strerror or str(error)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise self.error("", f"not TOML: {error}") from None
-        self.known("", document, ("scenario",))
+        self.known("", document, ("lessons", "scenario"))
+        lessons = self.table("", document.get("lessons"), "lessons")
+        self.lessons = {id_: self.text("", lessons, id_) for id_ in lessons}
         tables = self.table("", document.get("scenario"), "scenario")
         scenarios = {id_: self.scenario(id_, self.table(id_, table, "the scenario")) for id_, table in tables.items()}
         if POSITIVE_CONTROL not in scenarios:
             raise self.error("", f"no scenario {POSITIVE_CONTROL}, the positive control that everything rests on")
-        return Catalogue(scenarios, hashlib.sha256(data).hexdigest())
+        return Catalogue(scenarios, self.lessons, hashlib.sha256(data).hexdigest())
 
     def scenario(self, id_: str, table: dict[str, Any]) -> Scenario:
         if not _ID.fullmatch(id_):
-            raise self.error(id_, "a scenario's id is client- and lower-case words joined by hyphens")
+            raise self.error(
+                id_, "a scenario's id is client-, server- or trust- and lower-case words joined by hyphens"
+            )
         self.known(id_, table, _KEYS)
         text = {key: self.text(id_, table, key) for key in _TEXT_KEYS}
+        text |= {key: self.text(id_, table, key) if key in table else "" for key in _OPTIONAL_TEXT_KEYS}
+        credential = self.credential(id_, table)
+        text["look"] = text["look"].replace("{files}", f"certs/clients/{credential}")
+        if text["lesson"] not in self.lessons:
+            fact = f"lesson {text['lesson']!r} is none of [lessons]; {nearest(text['lesson'], self.lessons)}"
+            raise self.error(id_, fact)
         rfc = table.get("rfc")
-        if not isinstance(rfc, list) or not rfc or not all(isinstance(r, str) and _RFC.match(r) for r in rfc):
+        if not isinstance(rfc, list) or not rfc or not all(isinstance(r, str) and _RFC.fullmatch(r) for r in rfc):
             raise self.error(id_, 'rfc must list the clauses that rule it, like "RFC 5280 4.2.1.12"')
-        credential = table.get("credential", id_)
-        if not isinstance(credential, str) or not (_ID.fullmatch(credential) or credential == _NO_CREDENTIAL):
-            raise self.error(id_, f'credential must be the name of a credential or "{_NO_CREDENTIAL}"')
-        expect = self.table(id_, table.get("expect"), "expect")
-        self.known(id_, expect, tuple(Mode), "expect.")
-        missing = [mode for mode in Mode if mode not in expect]
-        if missing:
-            raise self.error(id_, f"no expectation for mode {', '.join(missing)}")
+        flags = {key: table.get(key, False) for key in _FLAGS}
+        for key, value in flags.items():
+            if not isinstance(value, bool):
+                raise self.error(id_, f"{key} must be true or false")
+        expect = self.expectations(id_, table)
+        if not text["cure"] and (flags["dangerous"] or any(self.fails(e) for e in expect.values())):
+            raise self.error(id_, "cure must be a text: it is refused, or not presented, or dangerous")
         return Scenario(
             id=id_,
             **text,
-            credential=None if credential == _NO_CREDENTIAL else credential,
+            common=flags["common"],
+            dangerous=flags["dangerous"],
+            credential=credential,
             sends=self.word(id_, Sends, table.get("sends", Sends.FULLCHAIN), "sends"),
+            server=Variant(
+                self.server(id_, table), self.word(id_, Trust, table.get("trust", Trust.FULLCHAIN), "trust")
+            ),
+            needs=self.needs(id_, table),
             rfc=tuple(rfc),
-            expect={mode: self.expected(id_, mode, expect[mode]) for mode in Mode},
+            expect=expect,
         )
 
-    def expected(self, id_: str, mode: Mode, value: object) -> Expected:
+    def credential(self, id_: str, table: dict[str, Any]) -> str | None:
+        credential = table.get("credential", id_ if id_.startswith("client-") else POSITIVE_CONTROL)
+        if credential == _NO_CREDENTIAL:
+            return None
+        if not isinstance(credential, str) or not credential.startswith("client-") or not _ID.fullmatch(credential):
+            raise self.error(id_, f'credential must be the name of a credential or "{_NO_CREDENTIAL}"')
+        return credential
+
+    def server(self, id_: str, table: dict[str, Any]) -> str:
+        serves = table.get("serves", id_ if id_.startswith("server-") else GOOD_SERVER)
+        if not isinstance(serves, str) or not serves.startswith("server-") or not _ID.fullmatch(serves):
+            raise self.error(id_, "serves must be the name of a server credential")
+        return serves
+
+    def needs(self, id_: str, table: dict[str, Any]) -> Needs:
+        needs = self.table(id_, table.get("needs", {}), "needs")
+        self.known(id_, needs, ("tls", "openssl"), "needs.")
+        openssl = needs.get("openssl")
+        if openssl is not None and not (isinstance(openssl, str) and _VERSION.fullmatch(openssl)):
+            raise self.error(id_, 'needs.openssl must be a version like "3.5"')
+        return Needs(
+            self.word(id_, Tls, needs["tls"], "needs.tls") if "tls" in needs else None,
+            tuple(map(int, str(openssl).split("."))) if openssl else None,
+        )
+
+    def expectations(self, id_: str, table: dict[str, Any]) -> dict[Mode, Expected]:
+        expect = self.table(id_, table.get("expect"), "expect")
+        self.known(id_, expect, (*Mode, *_SEVERAL), "expect.")
+        given: dict[str, str] = {}
+        for key in expect:
+            for mode in _SEVERAL.get(key, (key,)):
+                if mode in given:
+                    raise self.error(id_, f"expect.{given[mode]} and expect.{key} both speak of mode {mode}")
+                given[mode] = key
+        missing = [mode for mode in Mode if mode not in given]
+        if missing:
+            raise self.error(id_, f"no expectation for mode {', '.join(missing)}")
+        return {mode: self.expected(id_, given[mode], expect[given[mode]]) for mode in Mode}
+
+    def fails(self, expected: Expected) -> bool:
+        outcomes = {expected.always.outcome, *(d.get("outcome") for d in expected.tools.values())}
+        return bool(outcomes & {*_REFUSED, Outcome.NOT_PRESENTED})
+
+    def expected(self, id_: str, mode: str, value: object) -> Expected:
         where = f"expect.{mode}"
         table = dict(self.table(id_, value, where))
         tls12 = self.difference(id_, table.pop("tls12", {}), f"{where}.tls12")
         stock = self.difference(id_, table.pop("stock", {}), f"{where}.stock")
-        always = self.difference(id_, table, where)
+        tools = {tool: self.difference(id_, table.pop(tool), f"{where}.{tool}") for tool in Tool if tool in table}
+        always = self.difference(id_, table, where, (*_EXPECTATION_KEYS, "tls12", "stock", *Tool))
         if "outcome" not in always:
             raise self.error(id_, f"{where} has no outcome")
-        for difference in ({}, tls12, stock, tls12 | stock):
-            self.sound(id_, where, always | difference)
-        return Expected(Expectation(**always), tls12, stock)
+        expectation = Expectation(**always)
+        for first in ({}, tls12):
+            for second in ({}, stock):
+                for third in ({}, *tools.values()):
+                    result = combined(combined(combined(expectation, first), second), third)
+                    self.sound(id_, where, result)
+        return Expected(expectation, tls12, stock, tools)
 
-    def difference(self, id_: str, value: object, where: str) -> dict[str, Any]:
+    def difference(
+        self, id_: str, value: object, where: str, keys: tuple[str, ...] = _EXPECTATION_KEYS
+    ) -> dict[str, Any]:
         table = dict(self.table(id_, value, where))
-        self.known(id_, table, _EXPECTATION_KEYS, f"{where}.")
+        self.known(id_, table, keys, f"{where}.")
         if "outcome" in table:
             table["outcome"] = self.word(id_, Outcome, table["outcome"], f"{where}.outcome")
         if "alert" in table and str(table["alert"]) not in ALERTS:
             raise self.error(
                 id_, f"{where}.alert {table['alert']!r} is no TLS alert; {nearest(str(table['alert']), ALERTS)}"
             )
-        code = table.get("verify_code", 1)
-        if not isinstance(code, int) or isinstance(code, bool) or code < 1:
-            raise self.error(id_, f"{where}.verify_code must be one of OpenSSL's X509_V_ERR numbers")
+        if not isinstance(table.get("or_not_presented", False), bool):
+            raise self.error(id_, f"{where}.or_not_presented must be true or false")
+        code = table.get("verify_code")
+        if code is not None:
+            if type(code) is not int or code not in ALERT_OF:
+                raise self.error(id_, f"{where}.verify_code must be one of OpenSSL's X509_V_ERR numbers that we know")
+            by_server = table.get("outcome", Outcome.REFUSED_BY_SERVER) is Outcome.REFUSED_BY_SERVER
+            if by_server and table.setdefault("alert", ALERT_OF[code]) != ALERT_OF[code]:
+                raise self.error(id_, f"{where}.alert: OpenSSL reports verify error {code} as {ALERT_OF[code]}")
         return table
 
-    def sound(self, id_: str, where: str, table: dict[str, Any]) -> None:
+    def sound(self, id_: str, where: str, expectation: Expectation) -> None:
         """Refuse an expectation that contradicts itself or expects what is never judged."""
-        outcome = table["outcome"]
+        outcome = expectation.outcome
         if outcome in NON_OUTCOMES:
             raise self.error(id_, f"{where}.outcome {outcome} can't be expected: it means that nothing was seen")
         if outcome is Outcome.SERVED:
             raise self.error(id_, f"{where}.outcome served follows from SERVER=stock; say authenticated or anonymous")
-        refused = outcome in (Outcome.REFUSED_BY_SERVER, Outcome.REFUSED_BY_CLIENT)
-        if outcome is Outcome.REFUSED_BY_SERVER and "alert" not in table:
-            raise self.error(id_, f"{where} is a refusal by the server and names no alert")
-        if not refused and ("alert" in table or "verify_code" in table):
+        if outcome is Outcome.REFUSED_BY_SERVER and not expectation.alert:
+            raise self.error(id_, f"{where} is a refusal by the server and names neither alert nor verify_code")
+        if outcome not in _REFUSED and (expectation.alert or expectation.verify_code):
             raise self.error(id_, f"{where} has an alert or verify_code, but the outcome {outcome} has neither")
 
     def text(self, id_: str, table: dict[str, Any], key: str) -> str:

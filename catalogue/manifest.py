@@ -13,7 +13,7 @@ from typing import Any
 from catalogue.errors import ManifestError
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Issued:
 
     `subject` and `issuer` are RFC 4514 strings, `serial` and `sha256` (of the DER) lower-case hex,
     `not_before` and `not_after` ISO 8601 in UTC, `sans` like `DNS:localhost`, `files` paths relative to the
-    manifest by certbot's names. `recipe` is a digest of everything it was made from.
+    manifest by certbot's names. `recipe` is a digest of everything it was made from, `issuer_sha256` the issuer's
+    `sha256`. `pass_phrase` is empty if the key has none. `key` says what kind of key it is, like `EC P-256`.
     """
 
     role: str
@@ -36,6 +37,9 @@ class Issued:
     not_after: str
     files: dict[str, str]
     recipe: str
+    issuer_sha256: str
+    pass_phrase: str
+    key: str
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+GOOD_SERVER = "server-good"
+
 
 class Mode(StrEnum):
     """What the server asks of its clients: Uvicorn's `--ssl-cert-reqs` 0, 1, 2."""
@@ -29,6 +31,28 @@ class Tls(StrEnum):
 
     V12 = "1.2"
     V13 = "1.3"
+
+
+class Tool(StrEnum):
+    """What presents a credential: the client has a probe for each."""
+
+    RAW = "raw"
+    REQUESTS = "requests"
+    HTTPX = "httpx"
+    CURL = "curl"
+    OPENSSL = "openssl"
+    WGET = "wget"
+    NODE = "node"
+    GNUTLS = "gnutls"
+
+
+class Trust(StrEnum):
+    """The trust files that a server can be given for its clients; `<value>.pem` is the file's name."""
+
+    FULLCHAIN = "validation_fullchain"
+    ROOT = "validation_root"
+    INTERMEDIATE = "validation_intermediate"
+    MIXED = "validation_and_public"
 
 
 class Outcome(StrEnum):
@@ -57,68 +81,127 @@ class Sends(StrEnum):
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A server: the credential that it presents and the trust file that it verifies clients with."""
+
+    credential: str = GOOD_SERVER
+    trust: Trust = Trust.FULLCHAIN
+
+    @property
+    def name(self) -> str:
+        """A word for it, which can be a file's name."""
+        return self.credential if self.trust is Trust.FULLCHAIN else f"{self.credential}-{self.trust}"
+
+
+@dataclass(frozen=True)
 class Expectation:
     """What should happen.
 
     `alert` is the TLS alert's RFC 8446 name and `verify_code` OpenSSL's X509_V_ERR number, both of whoever
-    refuses; None where there is none or, with the stock server, where it is not delivered.
+    refuses; None where there is none or, with the stock server, where it is not delivered. `or_not_presented`
+    tells that a tool may refuse to load the credential instead (its security level decides).
     """
 
     outcome: Outcome
     alert: str | None = None
     verify_code: int | None = None
+    or_not_presented: bool = False
 
 
 @dataclass(frozen=True)
 class Expected:
-    """One mode's expectation and what differs from it in TLS 1.2 and with the stock server."""
+    """One mode's expectation and what differs from it in TLS 1.2, with the stock server, and with single tools."""
 
     always: Expectation
     tls12: dict[str, object] = field(default_factory=dict)
     stock: dict[str, object] = field(default_factory=dict)
+    tools: dict[Tool, dict[str, object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a scenario can't do without: a TLS version, and an OpenSSL (major, minor) on both sides."""
+
+    tls: Tls | None = None
+    openssl: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One credential presented to one kind of server, with an expectation for each mode."""
+    """One credential presented to one kind of server, with an expectation for each mode.
+
+    `look` is a command that shows the peculiarity in the credential's files, `cure` what to do about it; both may
+    be empty. `common` tells that people often meet it. `dangerous` that it is accepted and should not be.
+    """
 
     id: str
     title: str
     lesson: str
     credential: str | None
     sends: Sends
+    server: Variant
+    needs: Needs
     what: str
     why: str
+    look: str
+    cure: str
+    common: bool
+    dangerous: bool
     rfc: tuple[str, ...]
     expect: dict[Mode, Expected]
 
-    def expected(self, mode: Mode, tls: Tls, server: Server) -> Expectation:
-        """Return what should happen in a mode, a TLS version and with a kind of server.
+    def expected(self, mode: Mode, tls: Tls, server: Server, tool: Tool = Tool.RAW) -> Expectation:
+        """Return what should happen in a mode, a TLS version, with a kind of server, to a tool.
 
         The stock server puts nothing about TLS into the request's scope and sends no alert, so there an
         answer is `served` and a refusal has no reason.
         """
         expected = self.expect[mode]
         result = expected.always
-        if tls is Tls.V12:
-            result = replace(result, **expected.tls12)  # type: ignore[arg-type]
-        if server is Server.STOCK:
-            result = replace(result, **expected.stock)  # type: ignore[arg-type]
-            if result.outcome in ACCEPTED:
-                return Expectation(Outcome.SERVED)
-            if result.outcome is Outcome.REFUSED_BY_SERVER:
-                return Expectation(Outcome.REFUSED_BY_SERVER)
+        differences = (
+            expected.tls12 if tls is Tls.V12 else {},
+            expected.stock if server is Server.STOCK else {},
+            expected.tools.get(tool, {}),
+        )
+        for difference in differences:
+            result = combined(result, difference)
+        if server is Server.STOCK and result.outcome in ACCEPTED:
+            return replace(result, outcome=Outcome.SERVED)
+        if server is Server.STOCK and result.outcome is Outcome.REFUSED_BY_SERVER:
+            return replace(result, alert=None, verify_code=None)
         return result
+
+
+def combined(expectation: Expectation, difference: dict[str, object]) -> Expectation:
+    """Return an expectation with what differs. Another outcome has no alert and verify error but its own."""
+    if difference.get("outcome", expectation.outcome) is not expectation.outcome:
+        expectation = replace(expectation, alert=None, verify_code=None)
+    return replace(expectation, **difference)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All scenarios by id, in the file's order, and the sha256 (hex) of the file they came from."""
+    """All scenarios by id, in the file's order; lessons' titles by id; and the sha256 (hex) of the file."""
 
     scenarios: dict[str, Scenario]
+    lessons: dict[str, str]
     sha256: str
 
     @property
     def credentials(self) -> tuple[str, ...]:
         """The client credentials that the scenarios need, each once, in the file's order."""
         return tuple(dict.fromkeys(s.credential for s in self.scenarios.values() if s.credential))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The servers that the scenarios ask for, the default one first."""
+        return tuple(dict.fromkeys((Variant(), *(s.server for s in self.scenarios.values()))))
+
+    @property
+    def server_credentials(self) -> tuple[str, ...]:
+        """The server credentials that the scenarios need, each once, the good one first."""
+        return tuple(dict.fromkeys(variant.credential for variant in self.variants))
+
+    def of(self, *, default_server: bool) -> tuple[Scenario, ...]:
+        """Return the scenarios that ask for the default server, or those that ask for another."""
+        return tuple(s for s in self.scenarios.values() if (s.server == Variant()) == default_server)

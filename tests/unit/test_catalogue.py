@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import catalogue
-from catalogue import CatalogueError, Expectation, Mode, Outcome, Server, Tls
+from catalogue import ALERTS, VERIFY_ERRORS, CatalogueError, Expectation, Mode, Outcome, Server, Tls, Tool, Variant
+from catalogue.verify_errors import ALERT_OF
 
 GOOD = """
+[lessons]
+l = "A lesson"
 [scenario.client-good]
 title = "t"
 lesson = "l"
@@ -28,19 +32,55 @@ def load(folder: Path, text: str) -> catalogue.Catalogue:
     return catalogue.load(path)
 
 
-def test_the_shipped_catalogue_has_the_scenarios_of_the_three_modes() -> None:
-    scenarios = catalogue.load().scenarios
-    assert set(scenarios) == {
-        "client-good",
-        "client-none",
-        "client-expired",
-        "client-not-yet-valid",
-        "client-server-eku",
-        "client-untrusted-root",
-        "client-self-signed",
-        "client-public-ca",
-        "client-missing-intermediate",
-    }
+# What the lab promises to show.
+CLIENTS = """
+good none rsa p384 ed25519 mldsa no-eku two-ekus root-included long-chain empty-subject unicode-subject spiffe
+encrypted-key missing-intermediate expired not-yet-valid expired-intermediate server-eku any-eku self-signed
+untrusted-root forged-issuer public-ca intermediate-not-ca pathlen-exceeded name-constraints bad-signature
+unknown-critical-extension no-digital-signature ca-certificate weak-rsa sha1 wrong-key wrong-chain-order
+intermediate-eku key-agreement intermediate-no-cert-sign intermediate-unknown-critical no-policy no-aki
+ca-not-critical ca-no-key-usage
+"""
+SERVERS = """
+encrypted-key wrong-host cn-only expired not-yet-valid self-signed untrusted-root missing-intermediate client-eku
+validation-ca ca-as-server
+"""
+
+
+def test_the_shipped_catalogue_has_every_scenario() -> None:
+    promised = {f"client-{name}" for name in CLIENTS.split()} | {f"server-{name}" for name in SERVERS.split()}
+    promised |= {"trust-root-only", "trust-intermediate-only", "trust-public-mixed"}
+    assert set(catalogue.load().scenarios) == promised
+
+
+def test_client_scenarios_ask_for_the_default_server_and_the_others_for_another() -> None:
+    known = catalogue.load()
+    for scenario in known.scenarios.values():
+        assert (scenario.server == Variant()) == scenario.id.startswith("client-")
+    assert known.variants[0] == Variant()
+    assert len({variant.name for variant in known.variants}) == len(known.variants) == 15
+
+
+def test_what_is_accepted_and_should_not_be_is_labelled() -> None:
+    assert [s.id for s in catalogue.load().scenarios.values() if s.dangerous] == ["trust-public-mixed"]
+
+
+def test_an_alert_follows_from_the_verify_error() -> None:
+    """By OpenSSL's own table, the numbers and names of x509_vfy.h."""
+    assert ALERT_OF[47] == "certificate_unknown"
+    assert set(ALERT_OF.values()) <= set(ALERTS)
+    header = Path("/usr/include/openssl/x509_vfy.h")
+    if not header.exists():
+        pytest.skip(f"{header} is not installed")
+    numbers = {int(n): name for name, n in re.findall(r"define\s+X509_V_ERR_(\w+)\s+(\d+)", header.read_text())}
+    assert {code: numbers.get(code) for code in VERIFY_ERRORS} == VERIFY_ERRORS
+
+
+def test_every_scenario_says_how_it_is_seen_and_cured() -> None:
+    for scenario in catalogue.load().scenarios.values():
+        assert scenario.look or scenario.id == "server-encrypted-key", scenario.id
+        outcomes = {scenario.expected(Mode.REQUIRED, Tls.V13, server).outcome for server in Server}
+        assert scenario.cure or outcomes <= {Outcome.AUTHENTICATED, Outcome.SERVED}, scenario.id
 
 
 def test_optional_and_required_differ_in_one_scenario() -> None:
@@ -49,9 +89,12 @@ def test_optional_and_required_differ_in_one_scenario() -> None:
     assert differ == ["client-none"]
 
 
-def test_mode_off_asks_nobody() -> None:
+def test_mode_off_asks_no_client_for_a_certificate() -> None:
     for scenario in catalogue.load().scenarios.values():
-        assert scenario.expect[Mode.OFF].always == Expectation(Outcome.ANONYMOUS)
+        if scenario.id.startswith("client-"):
+            always = scenario.expect[Mode.OFF].always
+            assert always.outcome in (Outcome.ANONYMOUS, Outcome.NOT_PRESENTED)
+            assert (always.alert, always.verify_code) == (None, None)
 
 
 def test_tls12_has_no_alert_for_a_missing_certificate() -> None:
@@ -73,11 +116,26 @@ def test_an_expectation_can_differ_with_stock(tmp_path: Path) -> None:
         'expect.required = { outcome = "authenticated" }',
         'expect.required = { outcome = "refused_by_server", alert = "unknown_ca",'
         ' stock = { outcome = "refused_by_client", verify_code = 19 } }',
-    )
+    ).replace("rfc = [", 'cure = "c"\nrfc = [')
     good = load(tmp_path, changed).scenarios["client-good"]
-    assert good.expected(Mode.REQUIRED, Tls.V13, Server.STOCK) == Expectation(
-        Outcome.REFUSED_BY_CLIENT, "unknown_ca", 19
-    )
+    assert good.expected(Mode.REQUIRED, Tls.V13, Server.STOCK) == Expectation(Outcome.REFUSED_BY_CLIENT, None, 19)
+
+
+def test_an_expectation_can_differ_with_a_tool(tmp_path: Path) -> None:
+    changed = GOOD.replace(
+        'expect.required = { outcome = "authenticated" }',
+        'expect.required = { outcome = "refused_by_server", verify_code = 10, wget = { outcome = "authenticated" } }',
+    ).replace("rfc = [", 'cure = "c"\nrfc = [')
+    good = load(tmp_path, changed).scenarios["client-good"]
+    refused = Expectation(Outcome.REFUSED_BY_SERVER, "certificate_expired", 10)
+    assert good.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, Tool.CURL) == refused
+    assert good.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, Tool.WGET) == Expectation(Outcome.AUTHENTICATED)
+    assert good.expected(Mode.REQUIRED, Tls.V13, Server.STOCK, Tool.WGET) == Expectation(Outcome.SERVED)
+
+
+def test_short_words_for_several_modes(tmp_path: Path) -> None:
+    several = GOOD.replace('expect.optional = { outcome = "authenticated" }\n', "").replace("required", "asked")
+    assert load(tmp_path, several).scenarios == load(tmp_path, GOOD).scenarios
 
 
 @pytest.mark.parametrize(
@@ -87,13 +145,24 @@ def test_an_expectation_can_differ_with_stock(tmp_path: Path) -> None:
         ("[scenario.client-good]", "[scenari.client-good]", "unknown key scenari; did you mean scenario?"),
         ("client-good", "client-goof", "no scenario client-good, the positive control"),
         ("client-good", "client good", "not TOML"),
-        ("client-good", "Good", "a scenario's id is client- and lower-case words"),
+        ("client-good", "Good", "a scenario's id is client-, server- or trust- and"),
         ('title = "t"', "", "scenario client-good: title must be a text"),
         ('title = "t"', 'titel = "t"', "unknown key titel; did you mean title?"),
         ('why = "y"', 'why = " "', "why must be a text"),
         ('rfc = ["RFC 5280 6.1"]', "rfc = []", "rfc must list the clauses"),
         ('rfc = ["RFC 5280 6.1"]', 'rfc = ["somewhere"]', "rfc must list the clauses"),
         ('why = "y"', 'why = "y"\ncredential = 3', "credential must be the name of a credential"),
+        ('why = "y"', 'why = "y"\ncredential = "server-good"', "credential must be the name of a credential"),
+        ('why = "y"', 'why = "y"\nserves = "client-good"', "serves must be the name of a server credential"),
+        ('why = "y"', 'why = "y"\ntrust = "validation_rot"', "trust 'validation_rot' is unknown; did you mean"),
+        ('why = "y"', 'why = "y"\ncommon = "yes"', "common must be true or false"),
+        ('why = "y"', 'why = "y"\ndangerous = true', "cure must be a text"),
+        ('why = "y"', 'why = "y"\nneeds = { openssl = "new" }', 'needs.openssl must be a version like "3.5"'),
+        ('why = "y"', 'why = "y"\nneeds = { tls = "1.1" }', "needs.tls '1.1' is unknown"),
+        ('why = "y"', 'why = "y"\nneeds = { tool = "curl" }', "unknown key needs.tool"),
+        ('l = "A lesson"', 'm = "A lesson"', "lesson 'l' is none of [lessons]"),
+        ('l = "A lesson"', "l = 3", "l must be a text"),
+        ("expect.off", "expect.every = { outcome = 'anonymous' }\nexpect.off", "both speak of mode"),
         ('why = "y"', 'why = "y"\nsends = "leaff"', "sends 'leaff' is unknown; did you mean leaf?"),
         ("expect.off", "expect.of", "unknown key expect.of; did you mean off?"),
         ('expect.off = { outcome = "anonymous" }', "", "no expectation for mode off"),
@@ -101,14 +170,31 @@ def test_an_expectation_can_differ_with_stock(tmp_path: Path) -> None:
         ('outcome = "anonymous"', 'alert = "unknown_ca"', "expect.off has no outcome"),
         ('"anonymous"', '"timeout"', "expect.off.outcome timeout can't be expected"),
         ('"anonymous"', '"served"', "expect.off.outcome served follows from SERVER=stock"),
-        ('"anonymous"', '"refused_by_server"', "expect.off is a refusal by the server and names no alert"),
+        ('"anonymous"', '"refused_by_server"', "expect.off is a refusal by the server and names neither"),
+        ('"anonymous"', '"refused_by_server", verify_code = 10', "cure must be a text"),
+        (
+            '"anonymous"',
+            '"refused_by_server", verify_code = 10, alert = "unknown_ca"',
+            "OpenSSL reports verify error 10",
+        ),
+        ('"anonymous"', '"anonymous", tls12 = { stock = {} }', "unknown key expect.off.tls12.stock"),
+        ('"anonymous"', '"anonymous", raw = { curl = {} }', "unknown key expect.off.raw.curl"),
+        ('"anonymous"', '"refused_by_server", verify_code = [10]', "verify_code must be one of OpenSSL's"),
+        ('"RFC 5280 6.1"', '"RFC 5280 6.1foo"', "rfc must list the clauses"),
+        ('why = "y"', 'why = "y"\nneeds = { openssl = 3.10 }', 'needs.openssl must be a version like "3.5"'),
+        ('"anonymous"', '"anonymous", or_not_presented = 1', "or_not_presented must be true or false"),
+        (
+            '"anonymous"',
+            '"anonymous", crul = { outcome = "anonymous" }',
+            "unknown key expect.off.crul; did you mean curl?",
+        ),
         ('"anonymous"', '"anonymous", alert = "unknown_ca"', "has an alert or verify_code, but the outcome anonymous"),
         ('"anonymous"', '"anonymous", alert = "unknown-ca"', "'unknown-ca' is no TLS alert; did you mean unknown_ca?"),
         ('"anonymous"', '"anonymous", alert = ["unknown_ca"]', "is no TLS alert"),
         ('"anonymous"', '"anonymous", verify_code = true', "verify_code must be one of OpenSSL's X509_V_ERR numbers"),
         ('"anonymous"', '"anonymous", verify_code = 0', "verify_code must be one of OpenSSL's X509_V_ERR numbers"),
         ('"anonymous"', '"anonymous", tls12 = { outcom = 1 }', "unknown key expect.off.tls12.outcom"),
-        ('"anonymous"', '"anonymous", stock = { outcome = "refused_by_server" }', "names no alert"),
+        ('"anonymous"', '"anonymous", stock = { outcome = "refused_by_server" }', "names neither alert"),
         ('{ outcome = "anonymous" }', '"anonymous"', "expect.off must be a table"),
     ],
 )

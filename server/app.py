@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -39,10 +40,14 @@ class TlsFacts(BaseModel):
 
 
 class WhoAmI(BaseModel):
-    """Who is calling: `identity` is null for an anonymous client, `tls` where the server can't know."""
+    """Who is calling: `identity` is null for an anonymous client, `tls` where the server can't know.
+
+    `openssl` is what the server is built on, like `OpenSSL 3.5.9 4 Aug 2026`: what it accepts depends on it.
+    """
 
     identity: ClientIdentity | None
     tls: TlsFacts | None
+    openssl: str = ssl.OPENSSL_VERSION
 
 
 class _NotHealth(logging.Filter):

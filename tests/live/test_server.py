@@ -20,7 +20,7 @@ import pytest
 from running import ROOT, Running, serving
 
 from ca.certificates import make
-from ca.credentials import client_leaf
+from ca.credentials import AUTHORITIES, client_leaf
 from ca.recipe import BACKDATED, Validity
 from ca.store import Store
 from catalogue import Mode, Server
@@ -173,7 +173,7 @@ def test_the_page_and_the_greeting(serve: Callable[..., Running]) -> None:
 
 def test_stock_knows_nobody(serve: Callable[..., Running]) -> None:
     who = json.loads(get(serve(Mode.REQUIRED, Server.STOCK), "client-good").body)  # type: ignore[attr-defined]
-    assert who == {"identity": None, "tls": None}
+    assert who == {"identity": None, "tls": None, "openssl": ssl.OPENSSL_VERSION}
 
 
 class Visitor:
@@ -217,7 +217,8 @@ def test_an_expired_client_does_not_come_back_by_resumption(
 ) -> None:
     """With stock it does: OpenSSL does not verify a resumed session again."""
     store = Store(state)
-    issuer = store.read(store.folder("intermediate", "validation-intermediate"))
+    root = store.read(AUTHORITIES[2], None)
+    issuer = store.read(AUTHORITIES[3], root)
     validity_s = 3
     brief = client_leaf("client-brief", validity=Validity(BACKDATED, timedelta(seconds=validity_s)))
     made, expires = make(brief, issuer), time.monotonic() + validity_s

@@ -55,6 +55,8 @@ def judge(
     """
     if observed.outcome in NON_OUTCOMES:
         return None, f"{observed.outcome}: {observed.detail}"
+    if observed.outcome is Outcome.NOT_PRESENTED and expected.or_not_presented:
+        return Verdict.PASS, ""
     if observed.outcome is not expected.outcome:
         fact = f"expected {describe(expected)}, observed {describe(observed)}"
         return (Verdict.WRONG_ACCEPT if observed.outcome in ACCEPTED else Verdict.WRONG_REFUSE), fact
@@ -76,4 +78,6 @@ def describe(what: Expectation | Observed) -> str:
         words.append(f"({', '.join(filter(None, (what.alert or 'reason not delivered', verify_error)))})")
     elif verify_error:
         words.append(f"({verify_error})")
+    if isinstance(what, Expectation) and what.or_not_presented:
+        words.append("or not presented")
     return " ".join(words)

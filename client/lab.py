@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import catalogue
-from catalogue import Catalogue, LabError, ManifestError, Scenario, Sends, Tls, nearest
+from catalogue import Catalogue, LabError, ManifestError, Scenario, Sends, Tls, Variant, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
@@ -38,6 +38,11 @@ class View:
     def public_root(self) -> str:
         return f"{self.certs}/public_root.pem"
 
+    def at(self, port: int) -> View:
+        """Return the same view of the server on another port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return replace(self, url=f"https://{host}:{port}")
+
 
 def http_request(view: View) -> str:
     """Return the request that every probe makes."""
@@ -59,10 +64,6 @@ class Attempt:
         return self._file("fullchain" if self.scenario.sends is Sends.FULLCHAIN else "cert")
 
     @property
-    def leaf(self) -> str | None:
-        return self._file("cert")
-
-    @property
     def chain(self) -> str | None:
         """The intermediates to send, or None if there are none to send."""
         if self.scenario.sends is Sends.LEAF or not self.issued or self.issued.subject == self.issued.issuer:
@@ -73,13 +74,30 @@ class Attempt:
     def key(self) -> str | None:
         return self._file("privkey")
 
+    def unreadable(self) -> str | None:
+        """Return which of the attempt's files can't be read, and why, or None."""
+        for path in filter(None, (self.view.public_root, self.cert, self.chain, self.key)):
+            try:
+                Path(path).open("rb").close()
+            except OSError as error:
+                return f"{path}: {error.strerror}"
+        return None
+
+    @property
+    def pass_phrase(self) -> str:
+        """The key's pass phrase, empty if it has none."""
+        return self.issued.pass_phrase if self.issued else ""
+
     def _file(self, name: str) -> str | None:
         return f"{self.view.certs}/{self.issued.files[name]}" if self.issued else None
 
 
 @dataclass(frozen=True)
 class Lab:
-    """Everything a probe needs: what should happen, what was issued, and where the server is."""
+    """Everything a probe needs: what should happen, what was issued, and where the servers are.
+
+    `ports` has the port of each server that runs besides the default one, by its variant's name.
+    """
 
     catalogue: Catalogue
     manifest: Manifest
@@ -88,14 +106,33 @@ class Lab:
     server_log: Path | None
     reports: Path
     runtime: str
+    ports: Mapping[str, int]
 
-    def attempt(self, scenario: Scenario, tls: Tls, view: View | None = None) -> Attempt:
-        issued = self.manifest.credentials[scenario.credential] if scenario.credential else None
-        return Attempt(scenario, issued, tls, view or self.view)
+    def attempt(self, scenario: Scenario, tls: Tls) -> Attempt:
+        """Return what a probe is to do, at the server that the scenario asks for if that one runs."""
+        port = self.ports.get(scenario.server.name)
+        return self._attempt(scenario, tls, self.view.at(port) if port else self.view)
 
     def shown_attempt(self, attempt: Attempt) -> Attempt:
-        """Return the same attempt as a person on the host would make it."""
-        return self.attempt(attempt.scenario, attempt.tls, self.shown)
+        """Return the same attempt as a person on the host would make it, who has one server."""
+        return self._attempt(attempt.scenario, attempt.tls, self.shown)
+
+    def log_of(self, variant: Variant) -> Path | None:
+        """Return the log of a server."""
+        if self.server_log and variant.name in self.ports:
+            return self.server_log.with_name(f"{variant.name}.log")
+        return self.server_log
+
+    def _attempt(self, scenario: Scenario, tls: Tls, view: View) -> Attempt:
+        issued = self.manifest.credentials[scenario.credential] if scenario.credential else None
+        return Attempt(scenario, issued, tls, view)
+
+
+def knobs(variant: Variant) -> str:
+    """Return what to add to `make up` for a server: nothing for the default one."""
+    default = Variant()
+    words = [f"SERVER_CREDENTIAL={variant.credential}"] if variant.credential != default.credential else []
+    return " ".join(words + ([f"TRUST={variant.trust}"] if variant.trust != default.trust else []))
 
 
 def scenario(known: Catalogue, id_: str) -> Scenario:
@@ -131,7 +168,7 @@ def open_lab(environ: Mapping[str, str]) -> Lab:
     if manifest.catalogue_sha256 != known.sha256:
         fact = "it was issued for another catalogue than this client's (a stale volume)"
         raise ManifestError(f"could not use {path}", fact, "make up")
-    absent = [name for name in known.credentials if name not in manifest.credentials]
+    absent = [n for n in (*known.credentials, *known.server_credentials) if n not in manifest.credentials]
     if absent:
         raise ManifestError(f"could not use {path}", f"it lacks {', '.join(absent)}", "make clean up")
     log = environ.get("LAB_SERVER_LOG")
@@ -147,4 +184,13 @@ def open_lab(environ: Mapping[str, str]) -> Lab:
         Path(log) if log else None,
         reports_folder(environ),
         environ.get("LAB_RUNTIME") or "local",
+        _ports(environ.get("LAB_PORTS", "")),
     )
+
+
+def _ports(text: str) -> dict[str, int]:
+    """Read `server-expired=9001 server-good-validation_root=9002`."""
+    pairs = [word.partition("=") for word in text.split()]
+    if not all(port.isdigit() for _, _, port in pairs):
+        raise LabError("could not read LAB_PORTS", f"{text!r} is no list of name=port", "make test-servers")
+    return {name: int(port) for name, _, port in pairs}

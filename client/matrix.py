@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from catalogue import ACCEPTED, POSITIVE_CONTROL, LabError, Mode, Outcome, Scenario, Server, Tls
+from catalogue import (
+    ACCEPTED,
+    POSITIVE_CONTROL,
+    Catalogue,
+    LabError,
+    Mode,
+    Outcome,
+    Scenario,
+    Server,
+    Tls,
+    Variant,
+)
 from client.judge import Result, Verdict, judge
-from client.lab import Lab
-from client.observe import Observed
+from client.lab import Attempt, Lab
+from client.observe import Observed, openssl_version
 from client.probes import PROBES, Probe
 from client.server_log import ServerLog
+
+SERVERS = "servers"
+_READY_S = 20.0
+_POLL_S = 0.05
 
 
 class LabBroken(LabError):
@@ -21,13 +38,24 @@ class LabBroken(LabError):
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """All results of one mode, in the catalogue's order."""
+class Answered:
+    """Who answered the positive control: the kind of server, and the OpenSSL (major, minor) that it is built on."""
 
+    server: Server
+    openssl: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All results of one mode, in the catalogue's order; `name` is the mode, or `servers` for the other servers."""
+
+    name: str
     mode: Mode
     server: Server
+    catalogue: Catalogue
     results: tuple[Result, ...]
     versions: dict[str, str]
+    started: datetime
     duration_s: float
 
     def count(self, verdict: Verdict | None) -> int:
@@ -49,28 +77,42 @@ class Matrix:
         return 2 if self.unjudged else 1 if self.wrong else 0
 
 
-def run(lab: Lab, mode: Mode, told: Server | None, seen: Callable[[Result], None] = lambda _: None) -> Matrix:
+def run(
+    lab: Lab,
+    mode: Mode,
+    told: Server | None,
+    seen: Callable[[Result], None] = lambda _: None,
+    *,
+    servers: bool = False,
+) -> Matrix:
     """Make every attempt, side by side, bounded by the cores, and judge them.
 
     Args:
         told: the kind of server that should be running; None to take the one that is.
         seen: called with each result as it comes, in no particular order.
+        servers: judge the scenarios that ask for other servers than the default one; these run at `lab.ports`.
 
     Raises:
-        LabBroken: the positive control was not answered, or by another kind of server.
+        LabBroken: the positive control was not answered, or by another kind of server; or a server does not run.
     """
-    start = time.monotonic()
-    server = control(lab, told)
+    started, start = datetime.now(UTC), time.monotonic()
+    answered = control(lab, told)
+    scenarios = lab.catalogue.of(default_server=not servers)
+    if servers:
+        for variant in dict.fromkeys(scenario.server for scenario in scenarios):
+            _await(lab, variant)
 
     def attempt(item: tuple[Scenario, Probe, Tls]) -> Result:
-        result = try_one(lab, *item, mode, server)
+        result = try_one(lab, *item, mode, answered)
         seen(result)
         return result
 
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        results = tuple(pool.map(attempt, attempts(tuple(lab.catalogue.scenarios.values()))))
-    versions = {probe.name: probe.version() or "not installed" for probe in PROBES.values()}
-    return Matrix(mode, server, results, versions, time.monotonic() - start)
+        results = tuple(pool.map(attempt, attempts(scenarios)))
+    versions = {probe.name.value: probe.version() or "not installed" for probe in PROBES.values()}
+    duration_s = time.monotonic() - start
+    name = SERVERS if servers else mode
+    return Matrix(name, mode, answered.server, lab.catalogue, results, versions, started, duration_s)
 
 
 def attempts(scenarios: Sequence[Scenario]) -> Iterator[tuple[Scenario, Probe, Tls]]:
@@ -78,41 +120,102 @@ def attempts(scenarios: Sequence[Scenario]) -> Iterator[tuple[Scenario, Probe, T
     return ((scenario, probe, tls) for scenario in scenarios for probe in PROBES.values() for tls in Tls)
 
 
-def control(lab: Lab, told: Server | None = None) -> Server:
+def control(lab: Lab, told: Server | None = None) -> Answered:
     """Do the positive control: the good credential must be answered, in TLS 1.2 and 1.3. Returns who answered.
 
     Raises:
         LabBroken: it was not, or not by the kind of server that should run.
     """
     for tls in Tls:
-        attempt = lab.attempt(lab.catalogue.scenarios[POSITIVE_CONTROL], tls)
-        observed = PROBES["raw"].run(attempt, ServerLog(None))
+        observed = PROBES["raw"].run(lab.attempt(lab.catalogue.scenarios[POSITIVE_CONTROL], tls))
         if observed.outcome not in ACCEPTED:
             raise _broken(lab, observed)
     server = Server.STOCK if observed.outcome is Outcome.SERVED else Server.EXPLAINED
     if told and server is not told:
         fact = f"SERVER={told} was asked for, but the server that answers is {server}"
         raise LabBroken("nothing was judged", fact, f"make up SERVER={told}")
-    return server
+    return Answered(server, openssl_version(observed.openssl))
 
 
-def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, server: Server) -> Result:
+def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, answered: Answered) -> Result:
     """Make one attempt with one probe, and judge it."""
     attempt = lab.attempt(scenario, tls)
-    expected = scenario.expected(mode, tls, server)
+    expected = scenario.expected(mode, tls, answered.server, probe.name)
     command = probe.command(lab.shown_attempt(attempt))
-    lacking = probe.lacks(tls)
+    lacking = _lacking(probe, attempt, answered)
     if lacking:
         return Result(attempt, probe.name, expected, None, Verdict.SKIP, command, lacking)
-    observed = probe.run(attempt, ServerLog(lab.server_log))
-    verdict, reason = judge(expected, observed, attempt.issued.sha256 if attempt.issued else None, server)
-    silent = expected.verify_code and observed.verify_code is None
-    if verdict is Verdict.PASS and probe is PROBES["raw"] and lab.server_log and silent:
-        verdict, reason = None, f"the server's log {lab.server_log} does not say why it refused"
+    log = ServerLog(lab.log_of(scenario.server))
+    unreadable = attempt.unreadable()  # what no tool could load is no evidence about this credential
+    seen = Observed(Outcome.PROBE_ERROR, detail=unreadable) if unreadable else probe.run(attempt)
+    observed = _with_log(seen, attempt, log)
+    verdict, reason = judge(expected, observed, attempt.issued.sha256 if attempt.issued else None, answered.server)
+    refused = observed.outcome is Outcome.REFUSED_BY_SERVER
+    silent = refused and expected.verify_code and observed.verify_code is None
+    if verdict is Verdict.PASS and silent and lab.server_log and observed.local_port:
+        verdict, reason = None, f"the server's log {lab.log_of(scenario.server)} does not say why it refused"
     return Result(attempt, probe.name, expected, observed, verdict, command, reason)
 
 
+def _lacking(probe: Probe, attempt: Attempt, answered: Answered) -> str | None:
+    """Return why an attempt can't be made with a probe, or None if it can."""
+    needs = attempt.scenario.needs
+    if not probe.version():
+        return f"{probe.name} is not installed"
+    if needs.tls and needs.tls is not attempt.tls:
+        return f"{attempt.scenario.id} needs TLS {needs.tls}"
+    if needs.openssl:
+        wanted = f"{attempt.scenario.id} needs OpenSSL {'.'.join(map(str, needs.openssl))} on both sides"
+        for who, version in (("the tool", probe.openssl()), ("the server", answered.openssl)):
+            if version is None:
+                return f"{wanted}, and {who} is built on another library"
+            if version < needs.openssl:
+                return f"{wanted}, and {who} has {'.'.join(map(str, version))}"
+    return probe.lacks(attempt)
+
+
+def _with_log(observed: Observed, attempt: Attempt, log: ServerLog) -> Observed:
+    """Add what the server's log says of an attempt: of this connection where the tool tells its port.
+
+    Else it is a line about the same certificate, written during the attempt; that is shown, and not judged.
+    """
+    if observed.local_port:
+        refusal = log.by_port(observed.local_port)
+        if refusal and observed.outcome is Outcome.REFUSED_BY_SERVER:
+            observed = replace(observed, verify_code=refusal.verify_code)
+    elif attempt.issued and observed.outcome is Outcome.REFUSED_BY_SERVER:
+        refusal = log.by_subject(attempt.issued.subject, attempt.tls)
+    else:
+        return observed
+    return replace(observed, log=refusal.line) if refusal else observed
+
+
+def _await(lab: Lab, variant: Variant) -> None:
+    """Wait until a server listens.
+
+    Raises:
+        LabBroken: it does not, or nobody said where.
+    """
+    port = lab.ports.get(variant.name)
+    deadline = time.monotonic() + _READY_S
+    while port:
+        try:
+            socket.create_connection((lab.view.host, port), _POLL_S).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)
+        else:
+            return
+    log = lab.log_of(variant)
+    cure = f"read {log}" if port and log else "make test-servers"
+    raise LabBroken("nothing was judged", f"the server {variant.name} does not run", cure)
+
+
 def _broken(lab: Lab, observed: Observed) -> LabBroken:
-    cure = "make up" if observed.outcome in (Outcome.UNREACHABLE, Outcome.NOT_PRESENTED) else "make logs"
+    if observed.outcome in (Outcome.UNREACHABLE, Outcome.NOT_PRESENTED):
+        cure = "make up"
+    else:
+        cure = "make up SERVER_CREDENTIAL=server-good" if observed.outcome is Outcome.REFUSED_BY_CLIENT else "make logs"
     fact = f"the positive control at {lab.shown.url} was not answered: {observed.outcome}, {observed.detail}"
     return LabBroken("nothing was judged", fact, cure)

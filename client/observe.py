@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from catalogue import ALERTS, Outcome, alert_name
 
 TIMEOUT_S = 10.0
-REASON_LOST = "the server closed the connection without an alert"
 
 _PYTHON_REASON = re.compile(r"(?:SSLV3|TLSV1|TLSV13|SSL/TLS)_ALERT_(\w+)")
 # OpenSSL packs library and reason into its error code; reasons from 1000 on are alerts. 0A00045C: 0x45C - 1000 = 116.
@@ -23,7 +22,10 @@ class Observed:
 
     `alert` is the RFC 8446 name of the alert that the server sent, None if none arrived. `verify_code` is the
     verify error (X509_V_ERR) of whoever refused, None where the probe can't see it: a server sends only the
-    alert. `sha256` is the certificate that the server says it saw. `detail` is the tool's own words.
+    alert. `sha256` is the certificate that the server says it saw. `detail` is the tool's own words, in a line;
+    `output` all that it said; `exit_status` its exit status, None for a library. `local_port` is the client's end
+    of the connection, None where the tool does not tell. `openssl` is what the server says it is built on. `log` is
+    the server's log line about the refusal.
     """
 
     outcome: Outcome
@@ -31,25 +33,31 @@ class Observed:
     verify_code: int | None = None
     sha256: str | None = None
     detail: str = ""
+    output: str = ""
+    exit_status: int | None = None
+    local_port: int | None = None
+    openssl: str = ""
+    log: str = ""
 
 
 def answered(body: bytes | str) -> Observed:
     """Read the server's answer to `GET /whoami`."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body
     try:
-        document = json.loads(body)
-        identity, tls = document["identity"], document["tls"]
+        document = json.loads(text)
+        identity, tls, openssl = document["identity"], document["tls"], str(document["openssl"])
         if tls is None:
-            return Observed(Outcome.SERVED)
+            return Observed(Outcome.SERVED, output=text, openssl=openssl)
         if identity is None:
-            return Observed(Outcome.ANONYMOUS)
-        return Observed(Outcome.AUTHENTICATED, sha256=identity["sha256"])
+            return Observed(Outcome.ANONYMOUS, output=text, openssl=openssl)
+        return Observed(Outcome.AUTHENTICATED, sha256=identity["sha256"], output=text, openssl=openssl)
     except (ValueError, KeyError, TypeError):
         return Observed(Outcome.PROBE_ERROR, detail=f"not the lab's answer: {body[:200]!r}")
 
 
 def refused(alert: str | None, detail: str) -> Observed:
     """Return a refusal by the server; without an alert, its reason was lost on the way."""
-    return Observed(Outcome.REFUSED_BY_SERVER, alert, detail=detail if alert else f"{REASON_LOST} ({detail})")
+    return Observed(Outcome.REFUSED_BY_SERVER, alert, detail=detail)
 
 
 def alert_of_reason(reason: str | None) -> str | None:
@@ -66,3 +74,9 @@ def alert_of_packed(text: str) -> str | None:
         if 0 <= number <= 255:
             return alert_name(number)
     return None
+
+
+def openssl_version(text: str) -> tuple[int, ...] | None:
+    """Return the version of the OpenSSL that a text names (`OpenSSL 3.0.19`, `OpenSSL/3.5.9`), or None."""
+    match = re.search(r"OpenSSL[ /](\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None

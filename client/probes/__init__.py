@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from catalogue import LabError, Tls, nearest
+from catalogue import LabError, Tool, nearest
 from client.lab import Attempt
 from client.observe import Observed
 from client.probes.curl import Curl
+from client.probes.gnutls import GnuTls, Wget
+from client.probes.node import Node
 from client.probes.openssl import OpenSsl
 from client.probes.raw import Raw
+from client.probes.with_httpx import WithHttpx
 from client.probes.with_requests import WithRequests
-from client.server_log import ServerLog
 
 
 class Probe(Protocol):
     """One tool."""
 
-    name: str
+    name: Tool
 
     def version(self) -> str | None:
         """Return the tool's version in words, or None if it is not installed."""
 
-    def lacks(self, tls: Tls) -> str | None:
-        """Return why this tool can't be used here in a TLS version, or None if it can."""
+    def openssl(self) -> tuple[int, ...] | None:
+        """Return the version (major, minor) of the OpenSSL that the tool is built on, None for another library."""
+
+    def lacks(self, attempt: Attempt) -> str | None:
+        """Return why this tool, which is installed, can't make an attempt, or None if it can."""
 
     def command(self, attempt: Attempt) -> str:
         """Return the shell command that makes the attempt."""
 
-    def run(self, attempt: Attempt, log: ServerLog) -> Observed:
+    def run(self, attempt: Attempt) -> Observed:
         """Make the attempt. Never raises for what a server or a credential does."""
 
 
-PROBES: dict[str, Probe] = {probe.name: probe for probe in (Raw(), WithRequests(), Curl(), OpenSsl())}
+_ALL: tuple[Probe, ...] = (Raw(), WithRequests(), WithHttpx(), Curl(), OpenSsl(), Wget(), Node(), GnuTls())
+PROBES: dict[str, Probe] = {probe.name: probe for probe in _ALL}
 
 
 def probe(name: str) -> Probe:

@@ -6,9 +6,9 @@ import functools
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from client.observe import TIMEOUT_S
+from client.observe import TIMEOUT_S, Observed
 
 _GRACE_S = 5.0
 
@@ -21,14 +21,27 @@ class Ran:
     stdout: bytes
     stderr: str
 
+    def told(self, observed: Observed) -> Observed:
+        """Return an observation with all that the tool said, its answer last."""
+        output = self.stderr + self.stdout.decode(errors="replace")
+        return replace(observed, output=output, exit_status=self.status)
 
-def run(argv: list[str], stdin: bytes = b"") -> Ran:
-    """Run a tool; it sees neither the user's proxies, CA bundles nor configuration files."""
-    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": "/nonexistent"}
+
+def run(argv: list[str], stdin: bytes = b"", **environ: str) -> Ran:
+    """Run a tool; it sees neither the user's proxies, CA bundles nor configuration files.
+
+    Its standard input stays open until it ends: some tools take its end for a wish to hang up.
+    """
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": "/nonexistent"} | environ
+    reading, writing = os.pipe()
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=TIMEOUT_S + _GRACE_S, env=environ)
+        os.write(writing, stdin)  # a request, which fits into a pipe
+        done = subprocess.run(argv, stdin=reading, capture_output=True, timeout=TIMEOUT_S + _GRACE_S, env=environment)
     except subprocess.TimeoutExpired as late:
         return Ran(None, late.stdout or b"", (late.stderr or b"").decode(errors="replace"))
+    finally:
+        os.close(reading)
+        os.close(writing)
     return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
 

@@ -1,7 +1,7 @@
 """`openssl s_client`, with the request on its standard input.
 
-`-quiet` keeps it reading when its input has ended, or it could exit before an alert arrives; `-cert_chain` sends the
-intermediates, which `-cert` alone does not.
+`-quiet` keeps it reading when its input has ended, or it could exit before an alert arrives; `-cert` sends the first
+certificate of its file, `-cert_chain` the intermediates.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import ipaddress
 import re
 import shlex
 
-from catalogue import Outcome, Tls, alert_name
+from catalogue import Outcome, Tool, alert_name
 from client.lab import Attempt, http_request
-from client.observe import Observed, alert_of_packed, answered, refused
-from client.probes.command import output, run
-from client.server_log import ServerLog
+from client.observe import Observed, alert_of_packed, answered, openssl_version, refused
+from client.probes.command import Ran, output, run
 
 _ALERT_NUMBER = re.compile(r"SSL alert number (\d+)")
 _VERIFY_ERROR = re.compile(r"verify error:num=(\d+)")
@@ -28,17 +27,18 @@ _SERVER_SPOKE = "verify return:1"
 class OpenSsl:
     """`openssl s_client -connect ... -cert ... -key ...`."""
 
-    name = "openssl"
+    name = Tool.OPENSSL
 
     def version(self) -> str | None:
         text = output("openssl", "version")
         return " ".join(text.split()[:2]) if text else None
 
-    def lacks(self, tls: Tls) -> str | None:
-        if not self.version():
-            return "openssl is not installed"
+    def openssl(self) -> tuple[int, ...] | None:
+        return openssl_version(self.version() or "")
+
+    def lacks(self, attempt: Attempt) -> str | None:
         options = output("openssl", "s_client", "-help") or ""
-        for option in ("-cert_chain", "-verify_hostname", f"-tls{tls.replace('.', '_')}"):
+        for option in ("-cert_chain", "-verify_hostname", f"-tls{attempt.tls.replace('.', '_')}"):
             if option not in options:
                 return f"{self.version()} is too old: its s_client has no {option}"
         return None
@@ -47,15 +47,18 @@ class OpenSsl:
         request = http_request(attempt.view).replace("\r\n", "\\r\\n")
         return f"printf {shlex.quote(request)} | {shlex.join(self._argv(attempt))}"
 
-    def run(self, attempt: Attempt, log: ServerLog) -> Observed:
+    def run(self, attempt: Attempt) -> Observed:
         done = run(self._argv(attempt), http_request(attempt.view).encode())
+        return done.told(self._read(done))
+
+    def _read(self, done: Ran) -> Observed:
         head, _, body = done.stdout.partition(b"\r\n\r\n")
         if head.startswith(b"HTTP/1.1 200 "):
             return answered(body)
         number = _ALERT_NUMBER.search(done.stderr)
         alert = alert_name(int(number[1])) if number else alert_of_packed(done.stderr)
         verify_error = _VERIFY_ERROR.search(done.stderr)
-        detail = _last_error(done.stderr)
+        detail = _first_error(done.stderr)
         if done.status is None:
             return Observed(Outcome.TIMEOUT, detail=detail)
         if head:
@@ -74,7 +77,9 @@ class OpenSsl:
 
     def _argv(self, attempt: Attempt) -> list[str]:
         view = attempt.view
-        credential = ["-cert", attempt.leaf, "-key", attempt.key or ""] if attempt.leaf else []
+        credential = ["-cert", attempt.cert, "-key", attempt.key or ""] if attempt.cert else []
+        if attempt.pass_phrase:
+            credential += ["-pass", f"pass:{attempt.pass_phrase}"]
         chain = ["-cert_chain", attempt.chain] if attempt.chain else []
         return [
             *("openssl", "s_client", "-quiet", f"-tls{attempt.tls.replace('.', '_')}"),
@@ -93,6 +98,6 @@ def _expected_name(host: str) -> tuple[str, ...]:
     return ("-verify_ip", host)
 
 
-def _last_error(text: str) -> str:
+def _first_error(text: str) -> str:
     lines = [line for line in text.splitlines() if "error" in line.lower() or "errno" in line]
     return lines[0] if lines else ""

@@ -9,18 +9,17 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import shlex
 import socket
 import ssl
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
-from catalogue import Outcome, Tls
+from catalogue import Outcome, Tool
 from client.lab import Attempt, View, http_request
 from client.observe import TIMEOUT_S, Observed, alert_of_reason, answered, refused
-from client.server_log import ServerLog
+from client.probes.in_python import TLS_VERSIONS, InPython, client_context, in_words, load_credential, load_statement
 
-_VERSION = {Tls.V12: ssl.TLSVersion.TLSv1_2, Tls.V13: ssl.TLSVersion.TLSv1_3}
 _BUFFER = 65536
 
 _PROGRAM = """\
@@ -32,37 +31,32 @@ s.sendall({request}.encode()); \
 print(s.makefile().read())"""
 
 
-class Raw:
+class Raw(InPython):
     """Python's `ssl` and nothing else."""
 
-    name = "raw"
+    name = Tool.RAW
 
     def version(self) -> str | None:
         return f"Python {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}"
 
-    def lacks(self, tls: Tls) -> str | None:
-        return None
-
-    def command(self, attempt: Attempt) -> str:
+    def program(self, attempt: Attempt) -> str:
         view = attempt.view
-        program = _PROGRAM.format(
+        return _PROGRAM.format(
             root=json.dumps(view.public_root),
-            load=f"c.load_cert_chain{json_tuple(attempt.cert, attempt.key)}; " if attempt.cert else "",
-            version=_VERSION[attempt.tls].name,
+            load=load_statement(attempt),
+            version=TLS_VERSIONS[attempt.tls].name,
             host=json.dumps(view.host),
             port=view.port,
             timeout=TIMEOUT_S,
             request=json.dumps(http_request(view)),
         )
-        return f"{view.python} -c {shlex.quote(program)}"
 
-    def run(self, attempt: Attempt, log: ServerLog) -> Observed:
+    def run(self, attempt: Attempt) -> Observed:
         try:
             context = client_context(attempt)
-            if attempt.cert:
-                context.load_cert_chain(attempt.cert, attempt.key)
+            load_credential(context, attempt)
         except (ssl.SSLError, OSError) as error:
-            return Observed(Outcome.NOT_PRESENTED, detail=f"{error} ({attempt.cert}, {attempt.key})")
+            return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
         try:
             connection = socket.create_connection((attempt.view.host, attempt.view.port), TIMEOUT_S)
         except TimeoutError as error:
@@ -71,27 +65,7 @@ class Raw:
             return Observed(Outcome.UNREACHABLE, detail=str(error))
         with connection:
             observed = _Conversation(connection, context, attempt.view).hold()
-            if observed.outcome is Outcome.REFUSED_BY_SERVER:
-                verify_code = log.verify_code(connection.getsockname()[1])
-                return Observed(observed.outcome, observed.alert, verify_code, detail=observed.detail)
-            return observed
-
-
-def json_tuple(*words: str | None) -> str:
-    """Return a Python tuple of texts in double quotes, for a program in single ones."""
-    return f"({', '.join(map(json.dumps, words))})"
-
-
-def client_context(attempt: Attempt) -> ssl.SSLContext:
-    """Return a context that believes the public root alone and speaks one TLS version.
-
-    Not `create_default_context`, which reads the environment (SSLKEYLOGFILE), but as strict as it is.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(attempt.view.public_root)
-    context.minimum_version = context.maximum_version = _VERSION[attempt.tls]
-    return context
+            return replace(observed, local_port=connection.getsockname()[1])
 
 
 class _Conversation:
@@ -101,7 +75,6 @@ class _Conversation:
         self.connection, self.request = connection, http_request(view).encode()
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=view.host)
-        self.heard = False
         self.response = b""
 
     def hold(self) -> Observed:
@@ -113,20 +86,20 @@ class _Conversation:
             return Observed(Outcome.TIMEOUT, detail=str(error))
         except ssl.SSLCertVerificationError as error:
             self.flush()
-            return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=error.verify_code, detail=error.verify_message)
+            return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=error.verify_code, detail=in_words(error))
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             if not self.response:
-                return self.ended(str(error))
+                return self.ended(in_words(error))
         except ssl.SSLError as error:
             alert = alert_of_reason(error.reason)
-            return refused(alert, str(error)) if alert else Observed(Outcome.PROBE_ERROR, detail=str(error))
+            return refused(alert, in_words(error)) if alert else Observed(Outcome.PROBE_ERROR, detail=in_words(error))
         except OSError as error:
             return Observed(Outcome.PROBE_ERROR, detail=str(error))
         return _http_answer(self.response)
 
     def ended(self, detail: str) -> Observed:
         """Judge a connection that ended with neither an answer nor an alert."""
-        if self.heard:
+        if self.tls.cipher() is not None:  # chosen by the ServerHello
             return refused(None, detail)
         return Observed(Outcome.UNREACHABLE, detail="the connection was closed before the server said anything")
 
@@ -162,7 +135,6 @@ class _Conversation:
         except ConnectionError:
             data = b""
         if data:
-            self.heard = True
             self.incoming.write(data)
         else:
             self.incoming.write_eof()

@@ -6,13 +6,14 @@ import pytest
 
 from catalogue import ALERTS, Expectation, Outcome, Server, alert_name
 from client.judge import Verdict, judge
-from client.observe import Observed, alert_of_packed, alert_of_reason, answered
+from client.observe import Observed, alert_of_packed, alert_of_reason, answered, openssl_version
 
 AUTHENTICATED = Expectation(Outcome.AUTHENTICATED)
 ANONYMOUS = Expectation(Outcome.ANONYMOUS)
 SERVED = Expectation(Outcome.SERVED)
 EXPIRED = Expectation(Outcome.REFUSED_BY_SERVER, "certificate_expired", 10)
 NO_REASON = Expectation(Outcome.REFUSED_BY_SERVER)
+WEAK = Expectation(Outcome.REFUSED_BY_SERVER, "bad_certificate", 66, or_not_presented=True)
 NOT_PRESENTED = Expectation(Outcome.NOT_PRESENTED)
 BY_CLIENT = Expectation(Outcome.REFUSED_BY_CLIENT, verify_code=20)
 
@@ -55,6 +56,10 @@ def refused(alert: str | None, code: int | None = None) -> Observed:
         (SERVED, anonymous, "stock", Verdict.WRONG_ACCEPT),  # then it is no stock server
         (NOT_PRESENTED, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.PASS),
         (NOT_PRESENTED, anonymous, "explained", Verdict.WRONG_ACCEPT),
+        (WEAK, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.PASS),
+        (WEAK, refused("bad_certificate", 66), "explained", Verdict.PASS),
+        (WEAK, refused("unknown_ca", 20), "explained", Verdict.WRONG_REASON),
+        (WEAK, anonymous, "explained", Verdict.WRONG_ACCEPT),
         (BY_CLIENT, Observed(Outcome.REFUSED_BY_CLIENT, verify_code=20), "explained", Verdict.PASS),
         (BY_CLIENT, Observed(Outcome.REFUSED_BY_CLIENT, verify_code=62), "stock", Verdict.WRONG_REASON),
         (EXPIRED, Observed(Outcome.UNREACHABLE), "explained", None),
@@ -99,6 +104,21 @@ def test_python_reasons() -> None:
     assert alert_of_reason(None) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"hello", b'{"identity": 3, "tls": {}}'])
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"hello", b'{"identity": 3, "tls": {}, "openssl": "x"}'])
 def test_an_answer_that_is_not_the_labs_is_no_outcome(body: bytes) -> None:
     assert answered(body).outcome is Outcome.PROBE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("OpenSSL 3.0.19 27 Jan 2026", (3, 0)),
+        ("curl 8.14.1, OpenSSL/3.5.9", (3, 5)),
+        ("Node v20.20.2, OpenSSL 3.0.19", (3, 0)),
+        ("LibreSSL 3.3.6", None),
+        ("GNU Wget 1.21.3", None),
+        ("", None),
+    ],
+)
+def test_openssl_versions(text: str, version: tuple[int, ...] | None) -> None:
+    assert openssl_version(text) == version

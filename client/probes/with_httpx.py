@@ -1,0 +1,53 @@
+"""The httpx library: everything about TLS is in the SSL context that it is given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import httpx
+
+from catalogue import Outcome, Tool
+from client.lab import PATH, Attempt
+from client.observe import TIMEOUT_S, Observed, answered
+from client.probes.in_python import InPython, in_words, load_credential, load_statement
+from client.probes.library import failed, listening_context, local_port
+
+_PROGRAM = """\
+import httpx, ssl; \
+c = ssl.create_default_context(cafile={root}); \
+{load}c.minimum_version = c.maximum_version = ssl.TLSVersion.TLSv{tls}; \
+r = httpx.get({url}, verify=c, trust_env=False, timeout={timeout}); print(r.text); r.raise_for_status()"""
+
+
+class WithHttpx(InPython):
+    """`httpx.get(url, verify=context)`."""
+
+    name = Tool.HTTPX
+
+    def version(self) -> str | None:
+        return f"httpx {httpx.__version__}"
+
+    def program(self, attempt: Attempt) -> str:
+        view = attempt.view
+        return _PROGRAM.format(
+            root=json.dumps(view.public_root),
+            load=load_statement(attempt),
+            tls=attempt.tls.replace(".", "_"),
+            url=json.dumps(view.url + PATH),
+            timeout=TIMEOUT_S,
+        )
+
+    def run(self, attempt: Attempt) -> Observed:
+        try:
+            context = listening_context(attempt)
+            load_credential(context, attempt)
+        except OSError as error:  # ssl.SSLError is one
+            return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
+        try:
+            response = httpx.get(attempt.view.url + PATH, verify=context, trust_env=False, timeout=TIMEOUT_S)
+        except httpx.HTTPError as error:
+            return replace(failed(error, context), local_port=local_port(context))
+        if response.status_code != httpx.codes.OK:
+            return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {response.status_code}")
+        return answered(response.content)

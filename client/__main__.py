@@ -1,19 +1,22 @@
-"""`python -m client`: judge a mode (`matrix`), make one attempt (`probe`), say what should happen (`explain`).
+"""`python -m client`: judge a mode (`matrix`), make one attempt (`probe`), say what should happen or what an error
+means (`explain`), write what tools said (`observe`) and the pages that follow from it (`document`).
 
 Exit status: 0 all as expected, 1 a verdict differs, 2 the lab is broken. Reads LAB_CERTS, LAB_URL, LAB_SERVER_LOG,
-LAB_REPORTS and LAB_RUNTIME, and LAB_SHOWN_URL, LAB_SHOWN_CERTS and LAB_SHOWN_PYTHON for the commands it prints.
+LAB_REPORTS, LAB_RUNTIME, LAB_PORTS and LAB_VERBOSE, and LAB_SHOWN_URL, LAB_SHOWN_CERTS and LAB_SHOWN_PYTHON for the
+commands it prints; and LAB_ERROR, the error text to explain.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from catalogue import LabError, Mode, Server, Tls, nearest
+from catalogue import LabError, Mode, Server, Tls, Trust, nearest
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 _KEPT = ("PATH", "TERM", "COLUMNS", "LINES", "NO_COLOR", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 _KEPT_PREFIXES = ("LAB_", "PYTHON")
 _ALONE = "LAB_CLIENT_ALONE"  # set once that is done; not compared, because Python itself adds LC_CTYPE (PEP 538)
-_PIPED_WIDTH = 100
+_PIPED_WIDTH = 150
 
 
 def main() -> int:
@@ -34,15 +37,21 @@ def main() -> int:
     matrix = commands.add_parser("matrix", help="judge the running server as if it were in a mode")
     matrix.add_argument("--mode", default="required")
     matrix.add_argument("--server", help="fail if another kind of server answers")
+    matrix.add_argument("--servers", action="store_true", help="judge the other servers, which run at LAB_PORTS")
     probe = commands.add_parser("probe", help="make one attempt")
     probe.add_argument("--scenario", default="")
     probe.add_argument("--probe", default="")
     probe.add_argument("--tls", default=Tls.V13)
-    explain = commands.add_parser("explain", help="say what a scenario is and what should happen")
+    explain = commands.add_parser("explain", help="say what a scenario is and what should happen, or what an error is")
     explain.add_argument("--scenario", default="")
+    servers = "list the other servers that scenarios ask for: name, credential, trust file, pass phrase or -"
+    commands.add_parser("servers", help=servers)
+    commands.add_parser("observe", help="read reports (JSON) on stdin; write what tools said as a tar archive")
+    document = commands.add_parser("document", help="write a page of docs/ to stdout")
+    document.add_argument("page", choices=("scenarios", "errors"))
     commands.add_parser("export", help="write what a person needs on the host to stdout, as a tar archive")
-    reports = commands.add_parser("reports", help="write a mode's reports to stdout, as a tar archive")
-    reports.add_argument("--mode", default="required")
+    reports = commands.add_parser("reports", help="write a matrix's reports to stdout, as a tar archive")
+    reports.add_argument("--name", default="required")
     arguments = parser.parse_args()
     try:
         status = _COMMANDS[arguments.command](arguments)
@@ -63,16 +72,18 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
     from client import report, show
     from client.lab import open_lab, reports_folder
-    from client.matrix import attempts, run
+    from client.matrix import SERVERS, attempts, run
 
     mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
     server = _word(Server, arguments.server, "server", "make up SERVER=explained") if arguments.server else None
-    report.remove(mode, reports_folder(os.environ))
+    report.remove(SERVERS if arguments.servers else mode, reports_folder(os.environ))
     lab = open_lab(os.environ)
+    verbose = os.environ.get("LAB_VERBOSE", "") not in ("", "0")
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)
-    with show.progress(console, sum(1 for _ in attempts(tuple(lab.catalogue.scenarios.values())))) as seen:
-        done = run(lab, mode, server, seen)
-    show.matrix(console, done, lab.runtime)
+    total = sum(1 for _ in attempts(lab.catalogue.of(default_server=not arguments.servers)))
+    with show.progress(console, total, verbose) as seen:
+        done = run(lab, mode, server, seen, servers=arguments.servers)
+    show.matrix(console, done, lab.runtime, verbose)
     report.write(done, lab.runtime, lab.reports)
     return done.status
 
@@ -81,17 +92,19 @@ def _probe(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from client import show
-    from client.lab import open_lab, scenario
-    from client.matrix import try_one
+    from client.lab import knobs, open_lab, scenario
+    from client.matrix import Answered, try_one
     from client.probes import probe
 
     lab = open_lab(os.environ)
     tls = _word(Tls, arguments.tls, "TLS version", "make probe S=client-good PROBE=curl TLS=1.3")
     wanted, tool = scenario(lab.catalogue, arguments.scenario), probe(arguments.probe)
     console = Console()
-    attempt = lab.attempt(wanted, tls, lab.shown)
-    console.print(tool.command(attempt), markup=False, highlight=False, soft_wrap=True)
-    result = try_one(lab, wanted, tool, tls, Mode.REQUIRED, Server.EXPLAINED)
+    if knobs(wanted.server):
+        console.print(f"# at the server of: make up {knobs(wanted.server)}", markup=False, highlight=False)
+    command = tool.command(lab.shown_attempt(lab.attempt(wanted, tls)))
+    console.print(command, markup=False, highlight=False, soft_wrap=True)
+    result = try_one(lab, wanted, tool, tls, Mode.REQUIRED, Answered(Server.EXPLAINED, tool.openssl()))
     show.outcome(console, result)
     if result.observed and result.verdict is None:
         raise LabError("nothing was seen that could be judged", result.reason, "make up")
@@ -102,10 +115,50 @@ def _explain(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     import catalogue
-    from client import show
+    from client import observations, show
     from client.lab import scenario
 
-    show.explanation(Console(), scenario(catalogue.load(), arguments.scenario))
+    known = catalogue.load()
+    error = os.environ.get("LAB_ERROR", "").strip()  # not an argument: shells would take its quotes for theirs
+    if error and not arguments.scenario:
+        show.error(Console(), error, known, observations.load())
+    else:
+        show.explanation(Console(), scenario(known, arguments.scenario))
+    return 0
+
+
+def _servers(_: argparse.Namespace) -> int:
+    from client.lab import open_lab
+
+    lab = open_lab(os.environ)
+    for variant in lab.catalogue.variants[1:]:
+        pass_phrase = lab.manifest.credentials[variant.credential].pass_phrase
+        print(variant.name, variant.credential, variant.trust, pass_phrase or "-")
+    return 0
+
+
+def _observe(_: argparse.Namespace) -> int:
+    from client import observations
+
+    name, text = observations.dumps(observations.collect(sys.stdin.read()))
+    data = text.encode()
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return 0
+
+
+def _document(arguments: argparse.Namespace) -> int:
+    import catalogue
+    from client import documents, observations
+
+    known = catalogue.load()
+    pages = {
+        "scenarios": lambda: documents.scenarios(known),
+        "errors": lambda: documents.errors(known, observations.load()),
+    }
+    print(pages[arguments.page](), end="")
     return 0
 
 
@@ -115,17 +168,19 @@ def _export(_: argparse.Namespace) -> int:
     lab = open_lab(os.environ)
     certs = Path(lab.view.certs)
     credentials = lab.manifest.credentials.values()
-    names = ["public_root.pem", "validation_fullchain.pem", *(f for c in credentials for f in c.files.values())]
+    trust_files = [f"{trust}.pem" for trust in Trust]
+    names = ["public_root.pem", *trust_files, *(f for c in credentials for f in c.files.values())]
     _tar(certs, [*names, "manifest.json"])  # the manifest last: its presence means that the copy is complete
     return 0
 
 
 def _reports(arguments: argparse.Namespace) -> int:
     from client.lab import reports_folder
+    from client.report import KINDS
 
     folder = reports_folder(os.environ)
-    mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
-    _tar(folder, [f"{mode}.{kind}" for kind in ("json", "xml") if (folder / f"{mode}.{kind}").exists()])
+    files = [f"{arguments.name}.{kind}" for kind in KINDS]
+    _tar(folder, [name for name in files if (folder / name).exists()])
     return 0
 
 
@@ -135,7 +190,16 @@ def _tar(folder: Path, names: list[str]) -> None:
             archive.add(folder / name, arcname=name)
 
 
-_COMMANDS = {"matrix": _matrix, "probe": _probe, "explain": _explain, "export": _export, "reports": _reports}
+_COMMANDS = {
+    "matrix": _matrix,
+    "probe": _probe,
+    "explain": _explain,
+    "export": _export,
+    "reports": _reports,
+    "servers": _servers,
+    "observe": _observe,
+    "document": _document,
+}
 
 
 def _word(kind: type[E], value: str, what: str, cure: str) -> E:

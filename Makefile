@@ -8,6 +8,8 @@ endif
 MODE ?= required
 PORT ?= 8443
 SERVER ?= explained
+SERVER_CREDENTIAL ?= server-good
+TRUST ?= validation_fullchain
 OUT ?= certs
 TLS ?= 1.3
 VENV := .venv
@@ -22,13 +24,15 @@ WHY := found by itself
 else
 WHY ?= as asked
 endif
-export MODE PORT SERVER RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export MODE PORT SERVER SERVER_CREDENTIAL TRUST RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export LAB_VERBOSE = $(VERBOSE)
+export LAB_ERROR = $(value E)
 export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_HANDSHAKE_TIMEOUT_S LAB_DEBUG
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
-.PHONY: help up serve test-off test-optional test-required matrix probe explain certs shell list show logs status \
-	down clean test lock check knobs
+.PHONY: help up serve test-off test-optional test-required test-servers matrix probe explain certs shell list show logs \
+	status down clean test observe docs lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -44,24 +48,28 @@ serve: check
 	@sh scripts/certs.sh certs
 
 test-off: check ## put the server into mode off and judge it
-	@$(MAKE) --no-print-directory serve MODE=off
+	@$(MAKE) --no-print-directory serve MODE=off $(GOOD)
 	@$(call matrix,off,--server $(SERVER))
 
 test-optional: check ## put the server into mode optional and judge it
-	@$(MAKE) --no-print-directory serve MODE=optional
+	@$(MAKE) --no-print-directory serve MODE=optional $(GOOD)
 	@$(call matrix,optional,--server $(SERVER))
 
 test-required: check ## put the server into mode required and judge it
-	@$(MAKE) --no-print-directory serve MODE=required
+	@$(MAKE) --no-print-directory serve MODE=required $(GOOD)
 	@$(call matrix,required,--server $(SERVER))
+
+test-servers: check ## start a server for each faulty server credential and trust file, and judge them
+	@$(MAKE) --no-print-directory serve $(GOOD)
+	@CLIENT='$(CLIENT_BESIDE)' sh scripts/test-servers.sh; $(call fetched,servers)
 
 matrix: check ## judge the running server as if it were in MODE
 	@$(call matrix,$(MODE),)
 
-probe: check ## one attempt: S=<scenario> PROBE=raw|requests|curl|openssl [TLS=1.2]
+probe: check ## one attempt: S=<scenario> PROBE=raw|requests|httpx|curl|openssl|wget|node|gnutls [TLS=1.2]
 	@$(CLIENT) probe --scenario "$(S)" --probe "$(PROBE)" --tls "$(TLS)"
 
-explain: check ## say what scenario S is, what should happen, and why
+explain: check ## say what scenario S is, or what a pasted error text means: E='curl: (56) ...'
 	@$(CLIENT) explain --scenario "$(S)"
 
 certs: check ## copy what a person needs on the host to OUT=certs
@@ -96,6 +104,13 @@ clean: check ## remove everything the lab made: containers, volumes, images, vir
 test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
 	@$(VENV)/bin/python -m pytest $(TESTS)
 
+observe: check ## record what every tool says here into docs/observations/ (takes a few minutes)
+	@CLIENT='$(CLIENT)' MAKE='$(MAKE)' sh scripts/observe.sh
+
+docs: $(VENV)/.dev ## generate docs/scenarios.md from the catalogue and docs/errors.md from docs/observations/
+	$(VENV)/bin/python -m client document scenarios >docs/scenarios.md
+	$(VENV)/bin/python -m client document errors >docs/errors.md
+
 lock: ## compile requirements/*.txt from pyproject.toml
 	sh scripts/lock.sh
 
@@ -112,5 +127,9 @@ $(VENV)/.dev: requirements/dev.txt
 	@sh scripts/venv.sh dev
 	@touch $@ $(VENV)/.lab
 
+# What the default server serves and trusts, whatever was up before.
+GOOD := SERVER_CREDENTIAL=server-good TRUST=validation_fullchain
+
 # Judges, fetches the reports, and keeps the client's exit status.
-matrix = $(CLIENT) matrix --mode $(1) $(2); status=$$?; $(FETCH_REPORTS); exit $$status
+matrix = $(CLIENT) matrix --mode $(1) $(2); $(call fetched,$(1))
+fetched = status=$$?; $(FETCH_REPORTS); exit $$status

@@ -5,7 +5,7 @@ set -e
 . scripts/error.sh
 ours() { [ -f "$1/manifest.json" ] && grep -q catalogue_sha256 "$1/manifest.json"; }
 if [ "$1" = --remove ]; then
-    if ours "$2"; then rm -rf "$2/clients" "$2/public_root.pem" "$2/validation_fullchain.pem" "$2/manifest.json"; rmdir "$2" 2>/dev/null || true; fi
+    if ours "$2"; then rm -rf "$2/clients" "$2/public_root.pem" "$2"/validation_*.pem "$2/manifest.json"; rmdir "$2" 2>/dev/null || true; fi
     exit 0
 fi
 out=$1
@@ -42,6 +42,6 @@ for folder in "$out"/clients/*/; do # of credentials that are no more; what else
         rmdir "$folder" 2>/dev/null || true
     fi
 done
-cp -R "$new/clients" "$new/public_root.pem" "$new/validation_fullchain.pem" "$out" || failed
+cp -R "$new/clients" "$new"/*.pem "$out" || failed
 cp "$new/manifest.json" "$out" # last: its presence means that the copy is complete
 echo "certificates $said" >&2

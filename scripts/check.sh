@@ -14,6 +14,8 @@ one_of() { # NAME VALUE KNOWN...: empty is the default
     for known in "$@"; do [ "$value" = "$known" ] && return; done
     error "unknown $name" "'$value' is none of $*" "make up $name=$1"
 }
+[ -n "$SERVER_CREDENTIAL" ] || error "unknown SERVER_CREDENTIAL" "it is empty" "make up SERVER_CREDENTIAL=server-good"
+[ -n "$TRUST" ] || error "unknown TRUST" "it is empty" "make up TRUST=validation_fullchain"
 one_of UVICORN_LOOP "$UVICORN_LOOP" auto asyncio uvloop
 one_of UVICORN_HTTP "$UVICORN_HTTP" auto h11 httptools
 one_of LAB_VERIFY_STRICT "$LAB_VERIFY_STRICT" 1 0

@@ -10,15 +10,15 @@ mkdir -p .lab
 images=$(docker compose --profile tools config --images | sort -u)
 # shellcheck disable=SC2086
 if ! [ -e $built ] || ! docker image inspect $images >/dev/null 2>&1 ||
-    [ -n "$(find ca catalogue client server requirements docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer $built)" ]; then
+    [ -n "$(find ca catalogue client server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer $built)" ]; then
     echo "building the images (half a minute the first time)" >&2
     docker compose --profile tools build >&2 || error "could not build the images" "docker compose build failed (its reason is above)" "make up, when the network is there; behind a TLS-inspecting proxy: export SSL_CERT_FILE=<its CA bundle>"
     touch $built
 fi
 
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
-LAB_GENERATION=$(docker compose --progress quiet run --rm -T ca issue)
-export LAB_GENERATION
+settings=$(docker compose --progress quiet run --rm -T ca issue)
+for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
 
 # Compose removes the old container before it tries the port of the new one: try it first.
 if [ "$(docker compose port server "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] &&

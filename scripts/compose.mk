@@ -3,7 +3,9 @@
 COMPOSE := docker compose --progress quiet
 CA := sh scripts/compose-run.sh ca
 CLIENT := sh scripts/compose-run.sh client
-FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --mode $(1) | tar -xof - -C reports
+# In the server's network, where it is localhost, as on the host: names matter to server credentials.
+CLIENT_BESIDE := sh scripts/compose-run.sh shell python -m client
+FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --name $(1) | tar -xof - -C reports
 SHELL_HERE = sh scripts/compose-run.sh shell
 LOGS = docker compose logs --no-log-prefix server
 STATUS = docker compose ps -a

@@ -7,14 +7,15 @@ why=$WHY
 [ "$why" = "as asked" ] || why="found by itself: $(sh scripts/runtime.sh --why || true)"
 echo "RUNTIME=local ($why), MODE=$MODE, SERVER=$SERVER" >&2
 
-export LAB_STATE=.lab
-generation=$("$VENV/bin/python" -m ca issue)
+export LAB_STATE=.lab LAB_SERVER_CREDENTIAL="$SERVER_CREDENTIAL" LAB_TRUST="$TRUST"
+settings=$("$VENV/bin/python" -m ca issue)
+for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
 
 tls=.lab/server-tls
 export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_SSL_CERT_REQS="$MODE" \
-    UVICORN_SSL_CERTFILE=$tls/server-good/fullchain.pem UVICORN_SSL_KEYFILE=$tls/server-good/privkey.pem \
-    UVICORN_SSL_CA_CERTS=$tls/validation_fullchain.pem LAB_HEALTHCHECK_DIR=$tls/healthcheck
-config="mode=$MODE server=$SERVER port=$PORT certificates=$generation code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
+    UVICORN_SSL_CERTFILE=$tls/$SERVER_CREDENTIAL/fullchain.pem UVICORN_SSL_KEYFILE=$tls/$SERVER_CREDENTIAL/privkey.pem \
+    UVICORN_SSL_CA_CERTS=$tls/$TRUST.pem LAB_HEALTHCHECK_DIR=$tls/healthcheck
+config="mode=$MODE server=$SERVER port=$PORT code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
 
 if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null)" = "$config" ]; then
     echo "server already running" >&2

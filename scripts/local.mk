@@ -5,6 +5,7 @@ PROGRAM = LAB_STATE=.lab LAB_CERTS=.lab/client-tls LAB_SHOWN_CERTS=certs LAB_URL
 	LAB_SHOWN_PYTHON=$(VENV)/bin/python LAB_SERVER_LOG=.lab/server.log LAB_RUNTIME=local $(VENV)/bin/python -m
 CA = $(PROGRAM) ca
 CLIENT = $(PROGRAM) client
+CLIENT_BESIDE = $(CLIENT)
 FETCH_REPORTS = true
 SHELL_HERE = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PS1='mtls-lab$$ ' sh -i
 LOGS = sh scripts/local-server.sh logs

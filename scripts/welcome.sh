@@ -3,10 +3,17 @@
 if [ "$RUNTIME" = compose ]; then log() { docker compose logs --no-log-prefix server; }; else log() { cat .lab/server.log; }; fi
 equivalent=$(log | sed -n 's/^INFO serving .*equivalent="\(.*\)"$/\1/p' | tail -n 1)
 good=certs/clients/client-good
+served="SERVER=$SERVER, RUNTIME=$RUNTIME"
+judge="make test-$MODE"
+if [ "$SERVER_CREDENTIAL" != server-good ]; then
+    served="$served, SERVER_CREDENTIAL=$SERVER_CREDENTIAL"
+    judge="make probe S=$SERVER_CREDENTIAL PROBE=curl; and all of its kind: make test-servers"
+fi
+[ "$TRUST" = validation_fullchain ] || served="$served, TRUST=$TRUST"
 cat <<END
 
   URL            https://localhost:$PORT
-  mode           $MODE (SERVER=$SERVER, RUNTIME=$RUNTIME)
+  mode           $MODE ($served)
   served as by   $equivalent
   certificates   certs (CA of the server: public_root.pem, clients: clients/<name>/)
 
@@ -18,5 +25,5 @@ Try, without a certificate, with one, and by hand:
 
   printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' | openssl s_client -quiet -connect localhost:$PORT -CAfile certs/public_root.pem -cert $good/cert.pem -cert_chain $good/chain.pem -key $good/privkey.pem
 
-Judge it: make test-$MODE    See all targets: make help
+Judge it: $judge    See all targets: make help
 END

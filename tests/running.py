@@ -6,11 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import catalogue
+from ca.recipe import PASS_PHRASE
 from catalogue import Server
 from client.lab import Lab, open_lab
 
@@ -25,6 +27,7 @@ class Running:
     port: int
     state: Path
     log: Path
+    ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -35,6 +38,7 @@ class Running:
             "LAB_SERVER_LOG": str(self.log),
             "LAB_REPORTS": str(self.state / "reports"),
             "LAB_SHOWN_PYTHON": sys.executable,
+            "LAB_PORTS": " ".join(f"{name}={port}" for name, port in self.ports.items()),
         }
 
     @property
@@ -67,18 +71,46 @@ def serving(state: Path, log: Path, mode: str, server: str = Server.EXPLAINED, *
     """Run a server until the block ends."""
     port = unused_port()
     environment = server_environ(state, mode, port, server) | environ
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "server"], cwd=ROOT, env=environment, stderr=file, stdout=file
-        )
-    try:
+    with process(environment, log) as running:
         check = [sys.executable, "-m", "server.healthcheck", "--wait", "20"]
         ready = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert ready.returncode == 0, ready.stderr + log.read_text()
-        yield Running(process, port, state, log)
+        yield Running(running, port, state, log)
+
+
+@contextmanager
+def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLAINED) -> Iterator[Running]:
+    """Run the default server and every other one that a scenario asks for; the others' ports are in `ports`."""
+    known = catalogue.load()
+    with ExitStack() as stack:
+        log = folder / "server.log"
+        default = stack.enter_context(serving(state, log, mode, server))
+        ports = {}
+        tls = state / "server-tls"
+        for variant in known.variants[1:]:
+            port = ports[variant.name] = unused_port()
+            environment = server_environ(state, mode, port, server) | {
+                "UVICORN_SSL_CERTFILE": str(tls / variant.credential / "fullchain.pem"),
+                "UVICORN_SSL_KEYFILE": str(tls / variant.credential / "privkey.pem"),
+                "UVICORN_SSL_CA_CERTS": str(tls / f"{variant.trust}.pem"),
+                "UVICORN_SSL_KEYFILE_PASSWORD": PASS_PHRASE if variant.credential == "server-encrypted-key" else "",
+            }
+            stack.enter_context(process(environment, folder / f"{variant.name}.log"))
+        yield replace(default, ports=ports)
+
+
+@contextmanager
+def process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server process until the block ends."""
+    with log.open("wb") as file:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "server"], cwd=ROOT, env=environment, stderr=file, stdout=file
+        )
+    try:
+        yield running
     finally:
-        process.terminate()
-        process.wait(10)
+        running.terminate()
+        running.wait(10)
 
 
 def client(running: Running | None, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -104,7 +104,10 @@ def test_a_missing_tool(tmp_path: Path, missing: str) -> None:
 def test_an_old_openssl_is_skipped_with_the_reason(tmp_path: Path, version: str, options: str, reason: str) -> None:
     (tmp_path / "openssl").write_text(f'#!/bin/sh\n[ "$1" = version ] && echo "{version}" || echo "{options}"\n')
     (tmp_path / "openssl").chmod(0o755)
-    program = "from client.probes import PROBES; from catalogue import Tls; print(PROBES['openssl'].lacks(Tls.V13))"
+    program = (
+        "from types import SimpleNamespace; from client.probes import PROBES; from catalogue import Tls; "
+        "print(PROBES['openssl'].lacks(SimpleNamespace(tls=Tls.V13)))"
+    )
     environ = clean_environ() | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
         [str(ROOT / ".venv/bin/python"), "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True

@@ -12,6 +12,8 @@ import pytest
 from running import unused_port
 from workshop import Workshop, clean_environ, compose, repository_copy
 
+import catalogue
+
 pytestmark = [*compose]
 
 MAX_IMAGE_MB = 190
@@ -49,7 +51,7 @@ def test_unprivileged_and_read_only(lab: Workshop, service: str) -> None:
 def test_mounts_separate_the_keys(lab: Workshop) -> None:
     find = "find /lab -name privkey.pem 2>/dev/null | sed 's,/[^/]*$,,; s,/lab/,,' | sort"
     server = inside(lab, "server", find).split()
-    assert server == ["server-tls/healthcheck", "server-tls/server-good"]
+    assert server == sorted(f"server-tls/{name}" for name in ("healthcheck", *catalogue.load().server_credentials))
     client = inside(lab, "client", find).split()
     assert client
     assert all(name.startswith("client-tls/clients/client-") for name in client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import time
 from pathlib import Path
 
@@ -12,10 +13,18 @@ import pytest
 from running import unused_port
 from workshop import Workshop
 
+import catalogue
+from catalogue import Tls
+from client.probes import PROBES
+
 pytestmark = pytest.mark.live
 
 UP_S = {"compose": 8, "local": 3}
-MATRIX_S = 6
+MATRIX_S = 15  # the whole of a mode, every probe, both TLS versions
+KNOWN = catalogue.load()
+EVERYTHING = 75
+RESULTS = len(KNOWN.of(default_server=True)) * len(PROBES) * len(Tls)
+ALL_PASS = rf"{RESULTS} results: \d+ PASS, \d+ SKIP, in "
 
 
 def test_up_says_what_to_know_and_what_to_try(workshop: Workshop) -> None:
@@ -24,7 +33,9 @@ def test_up_says_what_to_know_and_what_to_try(workshop: Workshop) -> None:
     assert "required (SERVER=explained" in text
     assert re.search(r"served as by +uvicorn server\.app:app .*--ssl-cert-reqs 2", text)
     assert f"RUNTIME={workshop.runtime} (as asked" in text
-    assert "15 issued, 0 kept, in 0." in text
+    issued = re.search(rf"{EVERYTHING} issued, 0 kept, in (\d+\.\d+) s", text)
+    assert issued
+    assert float(issued[1]) < 2
     commands = [line.strip() for line in text.splitlines() if line.startswith(("  curl ", "  printf "))]
     assert len(commands) == 3
     anonymous, good, by_hand = (workshop.run("sh", "-c", command) for command in commands)
@@ -38,7 +49,9 @@ def test_a_second_up_changes_nothing_and_is_quick(workshop: Workshop) -> None:
     manifest = workshop.folder / "certs/manifest.json"
     before, server = manifest.read_bytes(), workshop.server_id()
     text = workshop.up()
-    assert "0 issued, 15 kept" in text
+    kept = re.search(rf"0 issued, {EVERYTHING} kept, in (\d+\.\d+) s", text)
+    assert kept
+    assert float(kept[1]) < 0.3
     assert "certificates in certs are up to date" in text
     assert (manifest.read_bytes(), workshop.server_id()) == (before, server)
 
@@ -63,28 +76,117 @@ def test_switching_the_mode_restarts_the_server_alone(workshop: Workshop) -> Non
 def test_a_mode(workshop: Workshop, mode: str, server: str) -> None:
     done = workshop.make(f"test-{mode}", f"SERVER={server}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "72 results: 72 PASS" in done.stdout
+    assert re.search(ALL_PASS, done.stdout)
     report = json.loads((workshop.folder / f"reports/{mode}.json").read_text())
     assert (report["mode"], report["server"], report["runtime"]) == (mode, server, workshop.runtime)
     assert report["duration_s"] < MATRIX_S
-    assert set(report["versions"]) == {"raw", "requests", "curl", "openssl"}
-    assert len(report["results"]) == 72
+    assert list(report["versions"]) == list(PROBES)
+    if workshop.runtime == "compose":  # what the image carries; elsewhere a tool may be missing, and is SKIP
+        absent = {name for name, version in report["versions"].items() if version == "not installed"}
+        assert absent == {"node", "gnutls"}
+    assert len(report["results"]) == RESULTS
     keys = {"scenario", "probe", "tls", "expected", "observed", "verdict", "command"}
     for result in report["results"]:
         assert keys <= set(result)
-        assert set(result["expected"]) == set(result["observed"]) == {"outcome", "alert", "verify_code"}
+        assert set(result["observed"]) == {"outcome", "alert", "verify_code"} < set(result["expected"])
+        if result["verdict"] == "SKIP":
+            assert result["reason"]
     assert (workshop.folder / f"reports/{mode}.xml").read_text().startswith("<?xml")
+    assert "client-expired" in (workshop.folder / f"reports/{mode}.html").read_text()
+
+
+def test_the_newest_openssl_takes_the_newest_keys(workshop: Workshop) -> None:
+    """ML-DSA is tried where OpenSSL 3.5 is on both sides, as in the images; elsewhere it is SKIP with the reason."""
+    report = json.loads((workshop.folder / "reports/required.json").read_text())
+    mine = [r for r in report["results"] if r["scenario"] == "client-mldsa" and r["tls"] == "1.3"]
+    tried = {r["probe"] for r in mine if r["verdict"] == "PASS"}
+    in_python = {"raw", "requests", "httpx"}
+    if workshop.runtime == "compose":
+        assert {*in_python, "curl", "openssl"} <= tried
+    else:
+        assert in_python & tried == (in_python if ssl.OPENSSL_VERSION_INFO >= (3, 5) else set())
+    skipped = [r["reason"] for r in mine if r["verdict"] != "PASS"]
+    assert all(re.search("needs OpenSSL 3.5|not installed", reason) for reason in skipped), skipped
+
+
+@pytest.mark.parametrize("server", ["explained", "stock"])
+def test_the_other_servers(workshop: Workshop, server: str) -> None:
+    done = workshop.make("test-servers", f"SERVER={server}", "VERBOSE=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "14 further servers" in done.stderr
+    assert re.search(r"trust-public-mixed +\S+ \(dangerous\)", done.stdout)
+    report = json.loads((workshop.folder / "reports/servers.json").read_text())
+    assert {r["scenario"] for r in report["results"]} == {s.id for s in KNOWN.of(default_server=False)}
+    assert {r["verdict"] for r in report["results"]} == {"PASS", "SKIP"}
+    if server == "explained":
+        refused = [r for r in report["results"] if (r["scenario"], r["probe"]) == ("trust-root-only", "raw")]
+        assert all("verify_code=20" in r["log"] for r in refused)
+    assert workshop.make("matrix", "MODE=required").returncode == 0  # the default server is still there, alone
+
+
+def test_a_faulty_server_to_play_with(workshop: Workshop) -> None:
+    text = workshop.up("SERVER_CREDENTIAL=server-expired")
+    assert "SERVER_CREDENTIAL=server-expired" in text
+    done = workshop.make("probe", "S=server-expired", "PROBE=curl")
+    assert "outcome: refused by client" in done.stdout
+    assert "certificate has expired" in done.stdout
+    done = workshop.make("matrix")
+    assert "refused_by_client" in done.stderr
+    assert "\n  try: make up SERVER_CREDENTIAL=server-good" in done.stderr
+    text = workshop.up("SERVER_CREDENTIAL=server-encrypted-key", "TRUST=validation_root")
+    assert "--ssl-keyfile-password ..." in text
+    assert "validation_root.pem" in text
+    assert workshop.make("probe", "S=client-good", "PROBE=raw").stdout.endswith("outcome: authenticated\n")
+    assert "unknown_ca" in workshop.make("probe", "S=trust-root-only", "PROBE=raw").stdout
+    for knob, fact in (
+        ("SERVER_CREDENTIAL=server-expird", "no such server credential; did you mean server-expired?"),
+        ("TRUST=validation_rot", "no such trust file; did you mean validation_root?"),
+    ):
+        wrong = workshop.make("up", knob)
+        assert fact in wrong.stderr
+        assert "\n  try: make up " in wrong.stderr
+    workshop.up()
+
+
+def test_every_look_shows_something(workshop: Workshop) -> None:
+    """The commands that scenarios print for the credential's files can be pasted."""
+    for scenario in KNOWN.of(default_server=True):
+        done = workshop.run("sh", "-c", scenario.look.replace("localhost:8443", f"localhost:{workshop.port}"))
+        said = done.stdout + done.stderr
+        assert said.strip(), scenario.look
+        assert not re.search(r"No such file|Can't open|[Uu]nknown option|not found|syntax error", said), (
+            scenario.look,
+            said,
+        )
+
+
+def test_only_what_differs_is_shown_unless_verbose(workshop: Workshop) -> None:
+    short = workshop.make("matrix").stdout
+    assert "Time, 3 scenarios" in short
+    assert "client-expired" not in short
+    verbose = workshop.make("matrix", "VERBOSE=1").stdout
+    assert re.search(r"client-expired +refused 45 certificate_expired +PASS +PASS", verbose)
+
+
+def test_a_pasted_error_is_explained(workshop: Workshop) -> None:
+    done = workshop.make("explain", 'E=curl: (56) it\'s "an" ... alert unsupported certificate; `true`')
+    assert done.returncode == 0, done.stderr
+    assert "1. A server certificate used as a client (client-server-eku)" in done.stdout
 
 
 def test_reported_commands_run_when_pasted(workshop: Workshop) -> None:
     assert workshop.make("test-required").returncode == 0
     report = json.loads((workshop.folder / "reports/required.json").read_text())
     for result in report["results"]:
+        if result["verdict"] == "SKIP":
+            continue
         if (result["tls"], result["scenario"]) == ("1.3", "client-good"):
             assert "CN=client-good" in workshop.run("sh", "-c", result["command"]).stdout
         if (result["tls"], result["scenario"]) == ("1.3", "client-expired"):
             pasted = workshop.run("sh", "-c", result["command"])
-            assert re.search("alert certificate expired|ALERT_CERTIFICATE_EXPIRED", pasted.stderr), pasted
+            said = pasted.stdout + pasted.stderr  # wget has no word for an alert after the handshake
+            silent = result["probe"] == "wget" and pasted.returncode == 4
+            assert silent or re.search("(?i)certificate[ _](is )?expired", said), pasted
 
 
 def test_off_judged_as_required_is_red(workshop: Workshop) -> None:
@@ -115,7 +217,7 @@ def test_probe_and_explain(workshop: Workshop) -> None:
 
 
 def test_list_show_status_logs(workshop: Workshop) -> None:
-    assert workshop.make("list").stdout.count("\n") == 15
+    assert workshop.make("list").stdout.count("\n") == EVERYTHING
     assert "CN=client-good" in workshop.make("show", "NAME=client-good").stdout
     assert re.search("running, pid|Up ", workshop.make("status").stdout)
     log = workshop.make("logs").stdout
@@ -143,7 +245,7 @@ def test_certs_are_copied_safely(workshop: Workshop, tmp_path: Path) -> None:
     out = tmp_path / "my certs"
     assert workshop.make("certs", f"OUT={out}").returncode == 0
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert {"public_root.pem", "validation_fullchain.pem", "manifest.json"} <= names
+    assert {"public_root.pem", "validation_fullchain.pem", "validation_root.pem", "manifest.json"} <= names
     assert {f"clients/client-expired/{name}.pem" for name in ("cert", "chain", "fullchain", "privkey")} <= names
     assert all(path.stat().st_mode & 0o077 == 0 for path in out.rglob("*"))
     mine = out / "clients/client-good/notes.txt"
@@ -238,7 +340,7 @@ def test_without_a_server_there_is_no_shell_beside_it(workshop: Workshop) -> Non
 def test_from_nothing_running(workshop: Workshop) -> None:
     done = workshop.make("test-optional")
     assert done.returncode == 0, done.stderr
-    assert "72 results: 72 PASS" in done.stdout
+    assert re.search(ALL_PASS, done.stdout)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Start every other server that a scenario asks for, in MODE, beside the one that runs, and judge the clients' behaviour.
+# CLIENT is the command of the client program. The servers live as long as this script: they read from it.
+set -e
+work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' HUP INT TERM
+eval "$CLIENT servers" >"$work/servers" || exit 2
+count=$(wc -l <"$work/servers")
+if [ "$RUNTIME" = compose ]; then # in the server's container, where nobody but the default server takes a port
+    awk -v port=9000 -v taken="$PORT" '{ if (++port == taken) ++port; print port }' "$work/servers" >"$work/ports"
+else
+    "$VENV/bin/python" -c '
+import socket, sys
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(s.getsockname()[1] for s in held), sep="\n")' "$count" >"$work/ports"
+fi
+lines=$(paste -d ' ' "$work/servers" "$work/ports" | awk '{ print $1, $5, $2, $3, $4 }')
+LAB_PORTS=$(printf '%s\n' "$lines" | awk '{ printf "%s%s=%s", sep, $1, $2; sep = " " }')
+export LAB_PORTS
+mkfifo "$work/life"
+if [ "$RUNTIME" = compose ]; then
+    docker compose exec -T -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log -e PYTHON=python server \
+        sh -c "$(cat scripts/servers.sh)" servers.sh "$lines" <"$work/life" &
+else
+    SERVER_TLS=.lab/server-tls LOGS=.lab PYTHON=$VENV/bin/python LAB_SERVER=$SERVER UVICORN_HOST=127.0.0.1 \
+        UVICORN_SSL_CERT_REQS=$MODE sh scripts/servers.sh "$lines" <"$work/life" &
+fi
+exec 3>"$work/life"
+echo "$count further servers, SERVER=$SERVER, MODE=$MODE" >&2
+status=0
+eval "$CLIENT matrix --mode $MODE --server $SERVER --servers" 3>&- || status=$?
+exec 3>&-
+wait
+exit $status

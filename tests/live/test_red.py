@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from running import Running, client, serving, unused_port
 
 import catalogue
 from catalogue import NON_OUTCOMES, Mode, Server, Tls
+from client.judge import Result
 from client.lab import open_lab
 from client.matrix import Answered, try_one
 from client.probes import PROBES
@@ -85,30 +88,80 @@ def test_a_server_that_stops_halfway(state: Path, tmp_path: Path) -> None:
     assert "NOT-JUDGED" in done.stdout
 
 
+def seen_at(state: Path, probe: str, tls: Tls, scenario: str, talk: Callable[[socket.socket], None]) -> Result:
+    """Make one attempt, judged as at a stock server, at a listener that talks as told to every connection."""
+    if not PROBES[probe].version():
+        pytest.skip(f"{probe} is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        stop = threading.Event()
+
+        def serve() -> None:
+            while not stop.is_set():
+                with suppress(OSError):  # no connection yet, or one that the client broke off
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(5)
+                        talk(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        lab = open_lab({"LAB_CERTS": str(state / "client-tls"), "LAB_URL": url})
+        server = Answered(Server.STOCK)
+        result = try_one(lab, lab.catalogue.scenarios[scenario], PROBES[probe], tls, Mode.REQUIRED, server)
+        stop.set()
+        thread.join()
+    return result
+
+
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("tls", Tls)
 def test_a_port_that_hangs_up_is_no_refusal(state: Path, probe: str, tls: Tls) -> None:
     """Whoever says nothing has refused nobody, whatever the tool calls it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def hang_up() -> None:
-            with listener.accept()[0] as connection:
-                connection.recv(1)
-
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        environ = {"LAB_CERTS": str(state / "client-tls"), "LAB_URL": f"https://localhost:{listener.getsockname()[1]}"}
-        lab = open_lab(environ)
-        if not PROBES[probe].version():
-            socket.create_connection(listener.getsockname()).close()
-            thread.join()
-            pytest.skip(f"{probe} is not installed")
-        expired = lab.catalogue.scenarios["client-expired"]
-        result = try_one(lab, expired, PROBES[probe], tls, Mode.REQUIRED, Answered(Server.STOCK))
-        thread.join()
+    result = seen_at(state, probe, tls, "client-expired", lambda connection: connection.recv(1) and None)
     assert result.verdict is None
     assert result.observed
     assert result.observed.outcome in NON_OUTCOMES
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("tls", Tls)
+def test_an_answer_that_is_not_the_labs_is_no_refusal(state: Path, probe: str, tls: Tls) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    good = state / "server-tls/server-good"
+    context.load_cert_chain(good / "fullchain.pem", good / "privkey.pem")
+
+    def answer_500(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(65536)
+            secured.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            with suppress(OSError):
+                secured.unwrap()
+
+    result = seen_at(state, probe, tls, "client-expired", answer_500)
+    assert result.verdict is None, result.observed
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_half_a_record_is_no_refusal(state: Path, probe: str) -> None:
+    def half_a_record(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"\x16\x03")
+
+    result = seen_at(state, probe, Tls.V13, "client-expired", half_a_record)
+    assert result.verdict is None, result.observed
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("missing", ["clients/client-wrong-key/privkey.pem", "public_root.pem"])
+def test_a_missing_file_proves_nothing(state: Path, tmp_path: Path, probe: str, missing: str) -> None:
+    """client-wrong-key should not be presented, and is not; but not for the reason that was to be shown."""
+    shutil.copytree(state, tmp_path / "lab")
+    (tmp_path / "lab/client-tls" / missing).unlink()
+    result = seen_at(tmp_path / "lab", probe, Tls.V13, "client-wrong-key", lambda _: None)
+    assert result.verdict is None
+    assert "No such file" in result.reason
 
 
 def test_a_missing_log_is_no_evidence(serve: Callable[..., Running], tmp_path: Path) -> None:

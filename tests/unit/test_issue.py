@@ -259,6 +259,33 @@ def test_a_key_of_another_certificate_is_noticed(tmp_path: Path) -> None:
     assert list(run(tmp_path).issued) == ["client-good"]
 
 
+def test_a_chain_of_another_pki_is_noticed(tmp_path: Path) -> None:
+    """Consistent in itself, and wrong: the server's trust file would hide it from the positive control."""
+    run(tmp_path)
+    good, other = (tmp_path / "client-tls/clients" / name for name in ("client-good", "client-public-ca"))
+    (good / "chain.pem").write_bytes((other / "chain.pem").read_bytes())
+    (good / "fullchain.pem").write_bytes((good / "cert.pem").read_bytes() + (other / "chain.pem").read_bytes())
+    assert run(tmp_path).issued == {"client-good": "its chain was damaged"}
+
+
+def test_a_key_that_others_may_read_is_mended(tmp_path: Path) -> None:
+    run(tmp_path)
+    key = tmp_path / "client-tls/clients/client-good/privkey.pem"
+    key.chmod(0o644)
+    assert run(tmp_path).issued == {}
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("ledger", ["", '{"format": 1}'])
+def test_a_damaged_root_is_an_error_without_a_ledger_too(tmp_path: Path, ledger: str) -> None:
+    """After an update the old ledger can't be read; that must not replace what people imported."""
+    run(tmp_path)
+    (tmp_path / "ca-private/ledger.json").write_text(ledger)
+    (tmp_path / "ca-private/validation-root/privkey.pem").write_text("")
+    with pytest.raises(LabError, match="could not keep validation-root"):
+        run(tmp_path)
+
+
 def test_a_lost_root_is_an_error_not_a_new_root(tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "ca-private/validation-root/privkey.pem").unlink()

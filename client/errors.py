@@ -17,7 +17,7 @@ FITS = 0.6  # of a score of 1; below that a text is only near
 
 _CLOSED = "closed"
 _KINDS = (_CLOSED, "alert", "load", "client")
-_URL = re.compile(r"\w+://\S+|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?|\b[\w-]+(?:\.[\w-]+)+\b(?!\()")
+_URL = re.compile(r"\w+://\S+|\blocalhost\b|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?|\b[\w-]+(?:\.[\w-]+)+\b(?!\()")
 _SPELLINGS = re.compile(r"\b(?:sslv3|tlsv1|tlsv13|tlsv1\.3|ssl/tls|tls)(?=[ _]alert)", re.I)
 _ALERT_NUMBER = re.compile(r"alert (?:number |\[)(\d+)", re.I)
 # What Go calls the alerts, where its words are not RFC 8446's.

@@ -13,7 +13,7 @@ from running import ROOT, client
 import catalogue
 from catalogue import LabError, Outcome
 from client import documents, observations
-from client.errors import FITS, Match, families, find
+from client.errors import FITS, Match, _words, families, find
 
 KNOWN = catalogue.load()
 RECORDED = observations.load()
@@ -248,3 +248,19 @@ def test_the_links_of_the_generated_pages_lead_somewhere() -> None:
     )
     for scenario in KNOWN.scenarios:
         assert pages["scenarios.md"].count(f"### {scenario}\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "curl: (56) error:0A000415:SSL routines::sslv3 alert bad",
+            "curl: (35) error:14094415:SSL routines::ssl/tls alert bad",
+        ),
+        ("connection to localhost:40123 failed", "connection to 10.0.0.7:8443 failed"),
+        ("for https://api.example.com/v1?x=1 failed", "for https://localhost:8443/whoami failed"),
+        ("[SSL: TLSV13_ALERT_X] tlsv13 alert x (_ssl.c:1006)", "[SSL: SSLV3_ALERT_X] tlsv1 alert x (_ssl.c:2580)"),
+    ],
+)
+def test_numbers_addresses_and_version_spellings_do_not_matter(one: str, other: str) -> None:
+    assert _words(one) == _words(other)

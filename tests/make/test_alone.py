@@ -66,6 +66,12 @@ def test_an_old_compose_is_too_old(tmp_path: Path) -> None:
     assert why_not_compose(tmp_path, old) == "Docker Compose 2.17.3 is older than 2.20\n"
 
 
+@pytest.mark.parametrize("knob", ["SERVER_CREDENTIAL", "TRUST"])
+def test_an_empty_knob_is_refused(knob: str) -> None:
+    done = make("up", f"{knob}=", "RUNTIME=local")
+    assert f"error: unknown {knob}: it is empty\n  try: make up {knob}=" in done.stderr
+
+
 def test_no_python(tmp_path: Path) -> None:
     done = make("up", "RUNTIME=local", "PYTHON=/bin/false", f"VENV={tmp_path}/venv")
     assert "error: no virtual environment: /bin/false is not a Python >= 3.11" in done.stderr
@@ -77,7 +83,8 @@ def test_no_python(tmp_path: Path) -> None:
 def test_a_missing_tool(tmp_path: Path, missing: str) -> None:
     for tool in {"sh", "openssl", "curl"} - {missing}:
         (tmp_path / tool).symlink_to(shutil.which(tool) or "/nonexistent")
-    environ = {"PATH": str(tmp_path), "MODE": "off", "SERVER": "stock", "PORT": "8443", "RUNTIME": "local"}
+    knobs = {"MODE": "off", "SERVER": "stock", "PORT": "8443", "SERVER_CREDENTIAL": "server-good", "TRUST": "x"}
+    environ = {"PATH": str(tmp_path), "RUNTIME": "local"} | knobs
     done = subprocess.run(["/bin/sh", "scripts/check.sh"], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (

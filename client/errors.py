@@ -8,7 +8,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from catalogue import ALERTS, VERIFY_ERRORS, Catalogue, Mode, Outcome, Scenario, Server, Tls, Tool, alert_name
+from catalogue import (
+    ALERTS,
+    VERIFY_ERRORS,
+    Catalogue,
+    Expectation,
+    Mode,
+    Outcome,
+    Scenario,
+    Server,
+    Tls,
+    Tool,
+    alert_name,
+)
 from catalogue.verify_errors import ALERT_OF
 from client.observations import Observation, text_of
 from client.observe import alert_of_packed
@@ -77,14 +89,14 @@ class Cause:
     sent: bool
 
     @property
-    def verify_code(self) -> int | None:
-        """The verify error of whoever refuses."""
-        return self.scenario.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, self.tool).verify_code
+    def expected(self) -> Expectation:
+        """What should happen to it."""
+        return _expected(self.scenario, self.tool)
 
     @property
     def tell(self) -> str:
         """How it is told from others with the same text: by the server's log, or the client's verify error."""
-        expected = self.scenario.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, self.tool)
+        expected = self.expected
         if expected.outcome is Outcome.NOT_PRESENTED or not self.sent:
             return "nothing is sent, so the server has no complaint about a certificate"
         if expected.outcome is Outcome.REFUSED_BY_CLIENT and expected.verify_code:
@@ -134,7 +146,9 @@ class Match:
             return causes
         said_it = {observation.scenario for observation in self.observations}
         code = self.verify_code
-        return sorted(causes, key=lambda c: (bool(code) and c.verify_code != code, c.scenario.id not in said_it))
+        return sorted(
+            causes, key=lambda c: (bool(code) and c.expected.verify_code != code, c.scenario.id not in said_it)
+        )
 
 
 def families(known: Catalogue, observations: Iterable[Observation]) -> list[Family]:
@@ -191,6 +205,11 @@ def find(text: str, known: list[Family]) -> list[Match]:
     return sorted(best.values(), key=lambda match: -match.score)
 
 
+def _expected(scenario: Scenario, tool: Tool) -> Expectation:
+    """Return what should happen with a tool, in the mode and at the server that say most."""
+    return scenario.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, tool)
+
+
 def _meaning(observation: Observation, scenario: Scenario) -> tuple[str, str]:
     """Return the key (kind:word) and the title of an observation's family."""
     if observation.alert:
@@ -199,8 +218,7 @@ def _meaning(observation: Observation, scenario: Scenario) -> tuple[str, str]:
     if observation.outcome == Outcome.REFUSED_BY_SERVER:
         return _CLOSED, "The server closed the connection and said nothing"
     if observation.outcome == Outcome.REFUSED_BY_CLIENT:
-        expected = scenario.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, Tool(observation.tool))
-        code = expected.verify_code or 0
+        code = _expected(scenario, Tool(observation.tool)).verify_code or 0
         name = VERIFY_ERRORS.get(code, "other").lower().replace("_", " ")
         return f"client:{code}", f"The client refuses the server's certificate: {name} (verify error {code})"
     for key, (pattern, title) in _LOADING.items():

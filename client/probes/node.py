@@ -8,7 +8,7 @@ import shlex
 
 from catalogue import VERIFY_ERRORS, Outcome, Tool, alert_name
 from client.lab import PATH, Attempt
-from client.observe import TIMEOUT_S, Observed, answered, refused
+from client.observe import TIMEOUT_S, Observed, answered, openssl_version, refused
 from client.probes.command import Ran, output, run
 
 _PROGRAM = """\
@@ -38,8 +38,7 @@ class Node:
         return f"Node {text.strip()}" if text else None
 
     def openssl(self) -> tuple[int, ...] | None:
-        match = re.search(r"OpenSSL (\d+)\.(\d+)", self.version() or "")
-        return (int(match[1]), int(match[2])) if match else None
+        return openssl_version(self.version() or "")
 
     def lacks(self, attempt: Attempt) -> str | None:
         return None

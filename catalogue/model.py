@@ -55,6 +55,26 @@ class Trust(StrEnum):
     MIXED = "validation_and_public"
 
 
+class Crl(StrEnum):
+    """The revocation lists that a server can be given; `<value>.pem` is the file's name. NONE: it checks none.
+
+    CURRENT holds the lists of every validation intermediate and of the validation root; WITHOUT_ROOT lacks the root's.
+    """
+
+    NONE = "none"
+    CURRENT = "validation_crl"
+    EXPIRED = "validation_crl_expired"
+    WITHOUT_ROOT = "validation_crl_without_root"
+    OTHER_ISSUER = "untrusted_crl"
+
+
+class CrlCheck(StrEnum):
+    """Which certificates of a chain are looked up in the revocation lists: the leaf, or all below the root."""
+
+    LEAF = "leaf"
+    CHAIN = "chain"
+
+
 class Outcome(StrEnum):
     """What happened to a client. The last three are not outcomes of the protocol and are never judged."""
 
@@ -82,15 +102,20 @@ class Sends(StrEnum):
 
 @dataclass(frozen=True)
 class Variant:
-    """A server: the credential that it presents and the trust file that it verifies clients with."""
+    """A server: the credential that it presents, and the trust file and revocation lists that it verifies with."""
 
     credential: str = GOOD_SERVER
     trust: Trust = Trust.FULLCHAIN
+    crl: Crl = Crl.NONE
+    crl_check: CrlCheck = CrlCheck.LEAF
 
     @property
     def name(self) -> str:
         """A word for it, which can be a file's name."""
-        return self.credential if self.trust is Trust.FULLCHAIN else f"{self.credential}-{self.trust}"
+        words = [self.credential]
+        words += [self.trust] if self.trust is not Trust.FULLCHAIN else []
+        words += [self.crl, self.crl_check] if self.crl is not Crl.NONE else []
+        return "-".join(words)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
+from server.authorization import FORBIDDEN, Caller, require
 from server.identity import ClientIdentity, Identity, tls_of
 from server.protocol import TlsExtension
+from server.rules import OrganizationalUnit
 
 HEALTH = "/healthz"
 _VERSIONS = {0x0303: "1.2", 0x0304: "1.3"}
+Admin = Annotated[
+    ClientIdentity, Depends(require(OrganizationalUnit("Lab Admins"), name='organizational unit "Lab Admins"'))
+]
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -82,7 +87,19 @@ def greet(request: Request, identity: Identity, accept: Annotated[str, Header()]
     greeting = f"Hello, {_name(identity)}!"
     if "text/html" in accept:
         return HTMLResponse(_page(greeting, who))
-    return JSONResponse({"message": greeting} | who.model_dump(mode="json"))
+    return _greeting(greeting, who)
+
+
+@app.get("/private", response_model=None, responses=FORBIDDEN)
+def greet_caller(request: Request, caller: Caller) -> Response:
+    """Greet who has a certificate."""
+    return _greeting(f"Hello, {_name(caller)}, in private!", whoami(request, caller))
+
+
+@app.get("/admin", response_model=None, responses=FORBIDDEN)
+def greet_admin(request: Request, admin: Admin) -> Response:
+    """Greet who has a certificate with the organizational unit "Lab Admins"."""
+    return _greeting(f"Hello, {_name(admin)}, at your service!", whoami(request, admin))
 
 
 @app.get(HEALTH, status_code=204, include_in_schema=False)
@@ -98,7 +115,9 @@ def openapi() -> dict[str, Any]:
         document.setdefault("components", {})["securitySchemes"] = {"mutualTLS": scheme}
         for path in document["paths"].values():
             for operation in path.values():
-                operation["security"] = [{"mutualTLS": []}, {}]  # {}: an anonymous client is answered, too
+                operation["security"] = [{"mutualTLS": []}]
+                if "403" not in operation["responses"]:
+                    operation["security"].append({})  # an anonymous client is answered, too
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -110,6 +129,10 @@ def _name(identity: ClientIdentity | None) -> str:
     return (identity.common_name or identity.subject or identity.sha256) if identity else "stranger"
 
 
+def _greeting(message: str, who: WhoAmI) -> JSONResponse:
+    return JSONResponse({"message": message} | who.model_dump(mode="json"))
+
+
 def _page(greeting: str, who: WhoAmI) -> str:
     if who.identity:
         explanation = "Your client certificate was verified."
@@ -117,7 +140,7 @@ def _page(greeting: str, who: WhoAmI) -> str:
         explanation = "You sent no client certificate, so I don't know who you are."
     else:
         explanation = "This server does not tell the application about TLS, so I can't know who you are."
-    facts = who.identity.model_dump(mode="json") if who.identity else {}
+    facts = who.identity.model_dump(mode="json", exclude={"names"}) if who.identity else {}
     facts |= {f"TLS {key}": value for key, value in who.tls.model_dump().items()} if who.tls else {}
     rows = "".join(f"<dt>{html.escape(_words(k))}</dt><dd>{html.escape(_line(v))}</dd>" for k, v in facts.items())
     return PAGE.format(greeting=html.escape(greeting), explanation=explanation, facts=rows)

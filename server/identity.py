@@ -1,16 +1,28 @@
-"""Who is calling: a FastAPI dependency on top of the ASGI TLS extension."""
+"""Who is calling: a FastAPI dependency on top of the ASGI TLS extension.
+
+It reads what OpenSSL has verified and verifies nothing itself. Names are read from the certificate's attributes, never
+from their string form, in which a value may contain what looks like a separator.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import re
+import ssl
+import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from fastapi import Depends
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import HTTPConnection
+
+from server.log import event
 
 _KINDS: dict[type[x509.GeneralName], str] = {
     x509.DNSName: "DNS",
@@ -21,26 +33,59 @@ _KINDS: dict[type[x509.GeneralName], str] = {
     x509.RegisteredID: "RID",
     x509.OtherName: "OTHER",
 }
+# What `cryptography` raises for a certificate that is none to it, though OpenSSL took it.
+_UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
+# Control characters (NUL, line feed), invisible ones (bidi overrides, zero width), surrogates, line separators.
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]+)+")
+_SPIFFE_BYTES = 2048
+
+
+class Names(BaseModel):
+    """The subject alternative names of the kinds that are compared, as they stand in the certificate."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dns: tuple[str, ...] = ()
+    email: tuple[str, ...] = ()
+    uri: tuple[str, ...] = ()
+    ip: tuple[str, ...] = ()
 
 
 class ClientIdentity(BaseModel):
     """The certificate of an authenticated client.
 
-    `subject` and `issuer` are RFC 4514 strings, `sans` like `EMAIL:a@b` or `DNS:a`, `serial` and `sha256` (of the
-    DER) lower-case hex, the validity in UTC. `verified` tells that OpenSSL built a path to the trust file.
+    `subject` and `issuer` are RFC 4514 strings, to be shown and not to be taken apart. `organizational_units` are in
+    the order of the certificate, those of multi-valued RDNs too. `sans` are all subject alternative names, like
+    `EMAIL:a@b` or `DNS:a`, and `names` those of four kinds. `spiffe_id` is set for an X509-SVID: exactly one URI,
+    which is a SPIFFE ID with a path, in a certificate that may sign no other. `serial` and `sha256` (of the DER) are
+    lower-case hex, the validity is UTC. `verified` tells that OpenSSL built a path to the trust file.
+
+    `chain` are the SHA-256 fingerprints of the verified chain, leaf first and trust anchor last, if `chain_known`.
+    If not, it is the leaf alone: before Python 3.13, after a resumed session (OpenSSL keeps the leaf in the session and
+    not the chain; all else here remains known), and for a leaf that is itself the trust anchor.
+
+    `unsafe_names` are the names with a character that can't be seen, like `CN U+0000`; `server.authorization` refuses
+    them, and so should you before you compare a name.
     """
 
     model_config = ConfigDict(frozen=True)
 
     subject: str
     common_name: str | None
+    organizational_units: tuple[str, ...] = ()
     issuer: str
     sans: tuple[str, ...]
+    names: Names = Names()
+    spiffe_id: str | None = None
     serial: str
     sha256: str
     not_before: datetime
     not_after: datetime
     verified: bool
+    chain: tuple[str, ...] = ()
+    chain_known: bool = False
+    unsafe_names: tuple[str, ...] = ()
 
 
 def tls_of(connection: HTTPConnection) -> dict[str, Any] | None:
@@ -49,35 +94,68 @@ def tls_of(connection: HTTPConnection) -> dict[str, Any] | None:
 
 
 def client_identity(connection: HTTPConnection) -> ClientIdentity | None:
-    """Return who is calling, or None for an anonymous client."""
+    """Return who is calling over HTTP or WebSocket, or None for an anonymous client.
+
+    None, too, for a certificate that OpenSSL accepted and `cryptography` can't read: nobody knows who that is. The log
+    says so (`certificate_unreadable`), and `server.authorization` tells the client.
+    """
     tls = tls_of(connection)
-    chain = list(tls["client_cert_chain"]) if tls else []
+    chain = tls["client_cert_chain"] if tls else ()
     if not tls or not chain:
         return None
-    certificate = x509.load_pem_x509_certificate(chain[0].encode())
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return _read(tuple(chain), tls["client_cert_error"] is None)
+
+
+async def current_identity(connection: HTTPConnection) -> ClientIdentity | None:
+    """Do what `client_identity` does; FastAPI would send a plain function to a thread for each request."""
+    return client_identity(connection)
+
+
+Identity = Annotated[ClientIdentity | None, Depends(current_identity)]
+
+
+@lru_cache(maxsize=512)
+def _read(chain: tuple[str, ...], verified: bool) -> ClientIdentity | None:
+    fingerprints = tuple(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() for pem in chain)
+    try:
+        return _identity(x509.load_pem_x509_certificate(chain[0].encode()), fingerprints, verified)
+    except _UNREADABLE as error:
+        event(logging.WARNING, "certificate_unreadable", sha256=fingerprints[0], fact=error)
+        return None
+
+
+def _identity(certificate: x509.Certificate, fingerprints: tuple[str, ...], verified: bool) -> ClientIdentity:
+    sans = _sans(certificate)
+    common_names = _values(certificate, NameOID.COMMON_NAME)
     return ClientIdentity(
         subject=certificate.subject.rfc4514_string(),
-        common_name=str(names[0].value) if names else None,
+        common_name=common_names[0] if common_names else None,
+        organizational_units=_values(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME),
         issuer=certificate.issuer.rfc4514_string(),
-        sans=_sans(certificate),
+        sans=tuple(f"{kind}:{text}" for kind, text in sans),
+        names=Names(**{k.lower(): tuple(t for kind, t in sans if kind == k) for k in ("DNS", "EMAIL", "URI", "IP")}),
+        spiffe_id=_spiffe_id(certificate, [text for kind, text in sans if kind == "URI"]),
         serial=f"{certificate.serial_number:x}",
-        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        sha256=fingerprints[0],
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        verified=tls["client_cert_error"] is None,
+        verified=verified,
+        chain=fingerprints,
+        chain_known=len(fingerprints) > 1,
+        unsafe_names=tuple(_unsafe(certificate, sans)),
     )
 
 
-Identity = Annotated[ClientIdentity | None, Depends(client_identity)]
+def _values(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> tuple[str, ...]:
+    return tuple(str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(oid))
 
 
-def _sans(certificate: x509.Certificate) -> tuple[str, ...]:
+def _sans(certificate: x509.Certificate) -> list[tuple[str, str]]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return ()
-    return tuple(f"{_KINDS[type(name)]}:{_text(name)}" for name in names)
+        return []
+    return [(_KINDS[type(name)], _text(name)) for name in names]
 
 
 def _text(name: x509.GeneralName) -> str:
@@ -86,3 +164,40 @@ def _text(name: x509.GeneralName) -> str:
     if isinstance(name, x509.DirectoryName):
         return name.value.rfc4514_string()
     return name.value.dotted_string if isinstance(name, x509.RegisteredID) else str(name.value)
+
+
+def unsafe_character(text: str) -> str | None:
+    """Return the first character of a name that nobody can see, like `U+200B`, or None."""
+    return next((f"U+{ord(character):04X}" for character in text if unicodedata.category(character) in _UNSAFE), None)
+
+
+def _unsafe(certificate: x509.Certificate, sans: list[tuple[str, str]]) -> Iterator[str]:
+    subject = ((a.rfc4514_attribute_name, str(a.value)) for a in certificate.subject if isinstance(a.value, str))
+    for kind, text in (*subject, *sans):
+        if character := unsafe_character(text):
+            yield f"{kind} {character}"
+
+
+def is_spiffe_id(text: str) -> bool:
+    """Tell whether a text is a SPIFFE ID with a path (SPIFFE-ID 2).
+
+    A trust domain of lower-case letters, digits, dots, dashes and underscores, without user or port; path segments
+    of the same and upper-case letters, none of them empty, `.` or `..`; neither query nor fragment nor percent signs.
+    """
+    segments = text.split("/")[3:]
+    return len(text) <= _SPIFFE_BYTES and bool(_SPIFFE_ID.fullmatch(text)) and not {".", ".."}.intersection(segments)
+
+
+def _spiffe_id(certificate: x509.Certificate, uris: list[str]) -> str | None:
+    # X509-SVID 5.2: exactly one URI, and no certificate that may sign others.
+    return uris[0] if len(uris) == 1 and is_spiffe_id(uris[0]) and not _signs(certificate) else None
+
+
+def _signs(certificate: x509.Certificate) -> bool:
+    for extension in certificate.extensions:
+        value = extension.value
+        if isinstance(value, x509.BasicConstraints) and value.ca:
+            return True
+        if isinstance(value, x509.KeyUsage) and (value.key_cert_sign or value.crl_sign):
+            return True
+    return False

@@ -32,7 +32,7 @@ include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
 .PHONY: help up serve test-off test-optional test-required test-servers matrix probe explain certs shell list show logs \
-	status down clean test observe docs lock check knobs
+	status down clean test bench observe docs lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -103,6 +103,9 @@ clean: check ## remove everything the lab made: containers, volumes, images, vir
 
 test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
 	@$(VENV)/bin/python -m pytest $(TESTS)
+
+bench: $(VENV)/.lab ## measure what explained costs against stock, side by side, on local processes (80 s)
+	@$(VENV)/bin/python -m bench $(BENCH)
 
 observe: check ## record what every tool says here into docs/observations/ (takes a few minutes)
 	@CLIENT='$(CLIENT)' MAKE='$(MAKE)' sh scripts/observe.sh

@@ -98,7 +98,7 @@ def make(recipe: Recipe, issuer: Credential | None, now: datetime | None = None)
     """Make a key and a certificate from a recipe, signed by its issuer or, with None, by itself."""
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     key = _MAKE_KEY[recipe.key]()
-    subject = _name(recipe.common_name)
+    subject = _name(recipe)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -178,11 +178,12 @@ def _pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
-def _name(common_name: str | None) -> x509.Name:
-    if common_name is None:
+def _name(recipe: Recipe) -> x509.Name:
+    if recipe.common_name is None:
         return x509.Name([])
+    units = (x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in recipe.organizational_units)
     organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS Lab")
-    return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    return x509.Name([organization, *units, x509.NameAttribute(NameOID.COMMON_NAME, recipe.common_name)])
 
 
 def _general_name(san: str) -> x509.GeneralName:

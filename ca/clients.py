@@ -16,6 +16,8 @@ from ca.recipe import (
     Signature,
 )
 
+ADMINS = "Lab Admins"  # the organizational unit that an application trusts
+
 
 @client
 def client_good() -> Recipes:
@@ -228,3 +230,47 @@ def client_wrong_key() -> Recipes:
 @client
 def client_wrong_chain_order() -> Recipes:
     return client_leaf("client-wrong-chain-order", files=Files.REVERSED)
+
+
+@client
+def client_admin() -> Recipes:
+    return client_leaf("client-admin", organizational_units=(ADMINS,))
+
+
+@client
+def client_operator() -> Recipes:
+    return client_leaf("client-operator", organizational_units=("Lab Operators",))
+
+
+@client
+def client_admin_substring() -> Recipes:
+    return client_leaf("client-admin-substring", organizational_units=(f"Not {ADMINS}",))
+
+
+@client
+def client_admin_lookalike() -> Recipes:
+    """The A is U+0410, the Cyrillic letter."""
+    return client_leaf(
+        "client-admin-lookalike", organizational_units=(ADMINS.replace("A", "\N{CYRILLIC CAPITAL LETTER A}"),)
+    )
+
+
+@client
+def client_admin_in_cn() -> Recipes:
+    return client_leaf("client-admin-in-cn", common_name=f"client,OU={ADMINS}")
+
+
+@client
+def client_admin_nul() -> Recipes:
+    """What reads it as a string of C ends at the NUL."""
+    return client_leaf("client-admin-nul", organizational_units=(f"{ADMINS}\0x",))
+
+
+@client
+def client_revoked() -> Recipes:
+    return client_leaf("client-revoked", revoked="keyCompromise")
+
+
+@client
+def client_revoked_intermediate() -> Recipes:
+    return below("client-revoked-intermediate", intermediate("revoked-intermediate", revoked="cACompromise"))

@@ -78,10 +78,11 @@ class Recipe:
     """One certificate, before it exists.
 
     `role` is root, intermediate, server, client or healthcheck. `common_name` None is an empty subject, which makes
-    the subject alternative name critical (RFC 5280 4.1.2.6). `sans` and `permitted` (name constraints, RFC 5280
-    4.2.1.10) are like `DNS:localhost`, `IP:127.0.0.1`, `EMAIL:a@b`, `URI:spiffe://a/b`. `path_length` None is an
-    absent pathLenConstraint (4.2.1.9). `key_usage` holds RFC 5280's names (4.2.1.3); None is what suits a CA or a
-    leaf, empty is no such extension.
+    the subject alternative name critical (RFC 5280 4.1.2.6). `organizational_units` are the subject's OU, between O
+    and CN. `revoked` is the reason (RFC 5280 5.3.1) for which it is revoked as soon as it is issued. `sans` and
+    `permitted` (name constraints, 4.2.1.10) are like `DNS:localhost`, `IP:127.0.0.1`, `EMAIL:a@b`,
+    `URI:spiffe://a/b`. `path_length` None is an absent pathLenConstraint (4.2.1.9). `key_usage` holds RFC 5280's
+    names (4.2.1.3); None is what suits a CA or a leaf, empty is no such extension.
     """
 
     name: str
@@ -103,6 +104,8 @@ class Recipe:
     requires_policy: bool = False
     basic_constraints_critical: bool = True
     authority_key_identifier: bool = True
+    organizational_units: tuple[str, ...] = ()
+    revoked: str | None = None
 
     @property
     def usages(self) -> tuple[str, ...]:
@@ -113,4 +116,5 @@ class Recipe:
 
     def digest(self) -> str:
         """Return a digest of everything that would be in the certificate: equal means no need to issue again."""
-        return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:16]
+        said = {field: value for field, value in asdict(self).items() if field != "revoked"}
+        return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()[:16]

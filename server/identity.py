@@ -147,7 +147,7 @@ def _identity(certificate: x509.Certificate, fingerprints: tuple[str, ...], veri
 
 
 def _values(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> tuple[str, ...]:
-    return tuple(str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(oid))
+    return tuple(a.value for a in certificate.subject.get_attributes_for_oid(oid) if isinstance(a.value, str))
 
 
 def _sans(certificate: x509.Certificate) -> list[tuple[str, str]]:

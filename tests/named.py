@@ -1,0 +1,65 @@
+"""Client certificates with the names that a test wants, and what an application sees of them. They sign themselves."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from starlette.requests import HTTPConnection
+
+from server.identity import ClientIdentity, client_identity
+
+OIDS = {"CN": NameOID.COMMON_NAME, "OU": NameOID.ORGANIZATIONAL_UNIT_NAME, "O": NameOID.ORGANIZATION_NAME}
+KINDS: dict[str, Any] = {"DNS": x509.DNSName, "EMAIL": x509.RFC822Name, "URI": x509.UniformResourceIdentifier}
+KEY = ec.generate_private_key(ec.SECP256R1())
+KEY_PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def certificate(
+    *names: tuple[str, str] | Sequence[tuple[str, str]],
+    sans: Sequence[str | x509.GeneralName] = (),
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> str:
+    """Return a certificate (PEM). Several names in one item are one relative distinguished name."""
+    rdns = []
+    for item in names:
+        pairs = [item] if isinstance(item[0], str) else item
+        rdns.append(x509.RelativeDistinguishedName([x509.NameAttribute(OIDS[k], v) for k, v in pairs]))  # type: ignore[misc]
+    now = datetime.datetime.now(datetime.UTC)
+    subject = x509.Name(rdns)
+    builder = x509.CertificateBuilder(subject, subject, KEY.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(minutes=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    if sans:
+        general = [s if isinstance(s, x509.GeneralName) else _general(*s.split(":", 1)) for s in sans]
+        builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def _general(kind: str, text: str) -> x509.GeneralName:
+    name: x509.GeneralName = KINDS[kind]._init_without_validation(text)  # as a hostile CA would
+    return name
+
+
+def connection(*chain: str, path: str = "/", kind: str = "http", error: str | None = None) -> HTTPConnection:
+    """Return what an application sees of a TLS connection whose client has this verified chain (PEM, leaf first)."""
+    tls = {"client_cert_chain": list(chain), "client_cert_error": error, "tls_version": 0x0304, "cipher_name": "X"}
+    server = ("localhost", 443)
+    return HTTPConnection(
+        {"type": kind, "path": path, "headers": [], "server": server, "scheme": "https", "extensions": {"tls": tls}}
+    )
+
+
+def identity(*names: tuple[str, str], sans: Sequence[str | x509.GeneralName] = ()) -> ClientIdentity:
+    """Return the identity of a client with these names."""
+    known = client_identity(connection(certificate(*names, sans=sans)))
+    assert known
+    return known

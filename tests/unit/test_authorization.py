@@ -1,0 +1,352 @@
+"""Who may and who may not: each way in which a name could be taken for another has a test that it isn't."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+from asgi import Answer, ask
+from cryptography import x509
+from fastapi import Depends, FastAPI, WebSocket
+from named import certificate, connection, identity
+from starlette.responses import PlainTextResponse
+from test_identity import UNREADABLE, unreadable
+
+from server import app as application
+from server.authorization import FORBIDDEN, Caller, ForbiddenError, Problem, require
+from server.identity import ClientIdentity
+from server.rules import (
+    DnsName,
+    Email,
+    Fingerprints,
+    IpAddress,
+    OrganizationalUnit,
+    Rule,
+    SpiffePath,
+    Uri,
+    all_of,
+    any_of,
+)
+
+ADMINS = OrganizationalUnit("Lab Admins")
+
+
+def with_san(text: str) -> ClientIdentity:
+    return identity(("CN", "client"), sans=[text])
+
+
+def test_the_unit_is_one_of_the_subjects() -> None:
+    assert ADMINS.allows(identity(("OU", "Lab Admins"), ("CN", "a")))
+    assert ADMINS.allows(identity(("OU", "Lab Operators"), ("OU", "Lab Admins")))
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "Not Lab Admins",
+        "Lab Admins 2",
+        "lab admins",
+        "Lab  Admins",
+        "Lab Admins ",
+        "Lab \N{CYRILLIC CAPITAL LETTER A}dmins",
+        "Lab\N{NO-BREAK SPACE}Admins",
+        "\N{FULLWIDTH LATIN CAPITAL LETTER L}ab Admins",
+        "Lab Admins\N{FULLWIDTH COMMA}O=x",
+        "Lab Admins,O=x",
+        "Lab Admins/O=x",
+        "Lab Admins+CN=x",
+        "Lab Admins;",
+        "Lab Admins\\",
+        "Lab Admins\0",
+        "Lab Admins\N{ZERO WIDTH SPACE}",
+    ],
+)
+def test_another_unit_is_another(unit: str) -> None:
+    assert not ADMINS.allows(identity(("OU", unit)))
+
+
+@pytest.mark.parametrize("text", ["client,OU=Lab Admins", "client+OU=Lab Admins", "OU=Lab Admins", "Lab Admins"])
+def test_the_unit_is_not_read_from_another_attribute(text: str) -> None:
+    assert not ADMINS.allows(identity(("CN", text), ("O", text)))
+
+
+def test_letters_that_are_composed_otherwise_are_others() -> None:
+    """Nothing is normalised: two CAs that encode a name otherwise name two."""
+    assert OrganizationalUnit("Zo\u00eb").allows(identity(("OU", "Zo\u00eb")))
+    assert not OrganizationalUnit("Zo\u00eb").allows(identity(("OU", "Zoe\u0308")))
+
+
+@pytest.mark.parametrize("name", ["a.team.example", "A.Team.EXAMPLE"])
+@pytest.mark.parametrize("pattern", ["a.team.example", "*.team.example", "*.TEAM.example"])
+def test_dns_names(name: str, pattern: str) -> None:
+    assert DnsName(pattern).allows(with_san(f"DNS:{name}"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "team.example",
+        "a.b.team.example",
+        "ateam.example",
+        ".team.example",
+        "*.team.example",
+        "a.team.example.",
+        "a.team.example.evil.test",
+        "a.team.example\0.evil.test",
+        "evil.test\0.team.example",
+        "a/b.team.example",
+        "a b.team.example",
+        "-.team.example",
+        "a\n.team.example",
+    ],
+)
+def test_dns_names_that_a_wildcard_is_not(name: str) -> None:
+    assert not DnsName("*.team.example").allows(with_san(f"DNS:{name}"))
+    assert not DnsName("a.team.example").allows(with_san(f"DNS:{name}"))
+
+
+def test_the_common_name_is_no_host_name() -> None:
+    assert not DnsName("a.team.example").allows(identity(("CN", "a.team.example")))
+    assert not DnsName("a.team.example").allows(with_san("URI:https://a.team.example"))
+
+
+def test_ascii_case_and_no_other() -> None:
+    """`str.lower` makes a k of the Kelvin sign; here nothing of another script becomes ASCII."""
+    with pytest.raises(ValueError, match="is neither a DNS name"):
+        DnsName("\N{KELVIN SIGN}.team.example")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "*.example", "a*.team.example", "*.*.example", "a.*.example", "*team.example"]
+)
+def test_other_wildcards_are_refused_at_once(pattern: str) -> None:
+    with pytest.raises(ValueError, match="is neither a DNS name"):
+        DnsName(pattern)
+
+
+def test_email_addresses() -> None:
+    alice = Email("alice@team.example")
+    assert alice.allows(with_san("EMAIL:alice@TEAM.example"))
+    for other in (
+        "Alice@team.example",
+        "malice@team.example",
+        "alice@sub.team.example",
+        "alice@team.example.evil.test",
+        "alice@team.example@evil.test",
+        "evil@evil.test@team.example",
+        "alice\0@team.example",
+        "team.example",
+    ):
+        assert not alice.allows(with_san(f"EMAIL:{other}")), other
+    anybody = Email("*@team.example")
+    assert anybody.allows(with_san("EMAIL:bob@team.example"))
+    for other in ("bob@sub.team.example", "@team.example", '"bob@evil.test"@team.example', "a@b@team.example"):
+        assert not anybody.allows(with_san(f"EMAIL:{other}")), other
+    assert not alice.allows(identity(("CN", "alice@team.example")))
+
+
+def test_uris_below_a_path() -> None:
+    jobs = Uri("https://team.example/jobs/*")
+    assert jobs.allows(with_san("URI:https://team.example/jobs/a"))
+    assert jobs.allows(with_san("URI:https://team.example/jobs/a/b"))
+    for other in (
+        "https://team.example/jobs",
+        "https://team.example/jobs/",
+        "https://team.example/jobsa/b",
+        "https://team.example/jobs/../admin",
+        "https://team.example/jobs/./a",
+        "https://team.example/jobs//a",
+        "https://team.example/jobs/%2e%2e/admin",
+        "https://team.example/jobs/a?b",
+        "https://team.example/jobs/a#b",
+        "https://team.example/jobs/..\\admin",
+        "https://team.example.evil.test/jobs/a",
+        "https://evil.test/https://team.example/jobs/a",
+        "HTTPS://team.example/jobs/a",
+    ):
+        assert not jobs.allows(with_san(f"URI:{other}")), other
+    assert Uri("https://team.example/a?b").allows(with_san("URI:https://team.example/a?b"))
+    assert not Uri("https://team.example/a").allows(with_san("URI:https://team.example/a/b"))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["https://team.example*", "/*", "https:///*", "a/*/b", "https://a@b/*", "https://a/../*"]
+)
+def test_other_uri_patterns_are_refused_at_once(pattern: str) -> None:
+    with pytest.raises(ValueError, match="has"):
+        Uri(pattern)
+
+
+def test_ip_addresses() -> None:
+    address = x509.IPAddress(ipaddress.ip_address("2001:db8::1"))
+    assert IpAddress("2001:DB8:0::1").allows(identity(("CN", "a"), sans=[address]))
+    assert not IpAddress("2001:db8::2").allows(identity(("CN", "a"), sans=[address]))
+    with pytest.raises(ValueError, match="IPv4 or IPv6"):
+        IpAddress("localhost")
+
+
+def test_spiffe_paths() -> None:
+    default = SpiffePath("lab.test", "/ns/default")
+    assert default.allows(with_san("URI:spiffe://lab.test/ns/default"))
+    assert default.allows(with_san("URI:spiffe://lab.test/ns/default/sa/a"))
+    for other in (
+        "spiffe://lab.test/ns/default2",
+        "spiffe://lab.test/ns",
+        "spiffe://lab.test.evil.test/ns/default",
+        "spiffe://evil.test/ns/default",
+        "spiffe://lab.test/ns/default/../admin",
+        "https://lab.test/ns/default",
+    ):
+        assert not default.allows(with_san(f"URI:{other}")), other
+    assert SpiffePath("lab.test").allows(with_san("URI:spiffe://lab.test/any"))
+    assert not SpiffePath("lab.test").allows(with_san("URI:spiffe://lab.test.evil/any"))
+    both = identity(("CN", "a"), sans=["URI:spiffe://lab.test/ns/default", "URI:spiffe://lab.test/ns/admin"])
+    assert not default.allows(both)
+
+
+@pytest.mark.parametrize(
+    "parts", [("lab.test", "ns"), ("lab.test", "/a/"), ("Lab.test", "/a"), ("", "/a"), ("lab.test/a", "/b")]
+)
+def test_other_spiffe_paths_are_refused_at_once(parts: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="make no SPIFFE ID"):
+        SpiffePath(*parts)
+
+
+def test_fingerprints() -> None:
+    known, other = identity(("CN", "a")), identity(("CN", "b"))
+    colons = ":".join(known.sha256[i : i + 2] for i in range(0, 64, 2)).upper()
+    for given in ([known.sha256], [colons], f" {colons} ", {other.sha256, known.sha256}):
+        assert Fingerprints(given).allows(known)
+    assert not Fingerprints([other.sha256]).allows(known)
+
+
+@pytest.mark.parametrize("given", [[], [""], ["ab" * 20], ["g" * 64], ["a" * 63], ["ab" * 32, "x"], ["٣" * 64]])
+def test_bad_fingerprints_are_refused_at_once(given: list[str]) -> None:
+    with pytest.raises(ValueError, match="fingerprint"):
+        Fingerprints(given)
+
+
+def test_rules_together() -> None:
+    admin, mailer = identity(("OU", "Lab Admins")), with_san("EMAIL:a@lab.test")
+    mail = Email("a@lab.test")
+    assert [any_of(ADMINS, mail).allows(who) for who in (admin, mailer, with_san("DNS:a"))] == [True, True, False]
+    assert [all_of(ADMINS, mail).allows(who) for who in (admin, mailer)] == [False, False]
+    assert all_of(ADMINS, mail).allows(identity(("OU", "Lab Admins"), sans=["EMAIL:a@lab.test"]))
+    assert (
+        any_of(ADMINS, all_of(mail, mail)).name
+        == "any of (organizational unit, all of (e-mail address, e-mail address))"
+    )
+
+
+@pytest.mark.parametrize("text", ["", " Lab Admins", "Lab\0Admins", "Lab \u202eAdmins", "Lab\u200dAdmins"])
+def test_names_that_could_not_be_meant_are_refused_at_once(text: str) -> None:
+    for rule in (OrganizationalUnit, DnsName, Email, Uri):
+        with pytest.raises(ValueError, match=r"can't be seen|is empty"):
+            rule(text)
+
+
+def service(rule: Rule = ADMINS) -> FastAPI:
+    """An application of somebody else, that registers nothing."""
+    app = FastAPI()
+
+    @app.get("/private", responses=FORBIDDEN)
+    async def private(caller: Caller) -> str:
+        return caller.subject
+
+    @app.get("/admin", dependencies=[Depends(require(rule))])
+    def admin(caller: Caller) -> str:
+        return caller.subject
+
+    @app.websocket("/socket", dependencies=[Depends(require(rule))])
+    async def socket(socket: WebSocket, caller: Caller) -> None:
+        await socket.accept()
+        await socket.send_text(caller.subject)
+
+    return app
+
+
+def tls(*chain: str, error: str | None = None) -> Any:
+    """What a server says of a connection with this client certificate."""
+    return connection(*chain, error=error).scope["extensions"]["tls"]
+
+
+def get(app: FastAPI, path: str, *chain: str, error: str | None = None) -> Answer:
+    """Ask as a client with this certificate."""
+    answer = ask(app, path, tls=tls(*chain, error=error))
+    if answer.status == 403:
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = Problem(**answer.json)
+        assert (problem.status, problem.instance) == (403, path.partition("?")[0])
+        assert problem.detail.endswith((".", ")."))
+        assert "www-authenticate" not in answer.headers
+    return answer
+
+
+def kind(answer: Answer) -> str:
+    assert answer.status == 403
+    return str(answer.json["type"]).rpartition(":")[2]
+
+
+def test_the_problem_says_what_to_do() -> None:
+    app = service()
+    somebody, admin = certificate(("CN", "a")), certificate(("OU", "Lab Admins"))
+    assert kind(ask(app, "/private")) == "tls-unknown"
+    assert kind(get(app, "/private?token=1")) == "certificate-required"
+    assert kind(get(app, "/admin")) == "certificate-required"
+    assert kind(get(app, "/admin", somebody)) == "certificate-forbidden"
+    assert kind(get(app, "/private", certificate(("CN", "a\0")))) == "certificate-name"
+    assert kind(get(app, "/admin", certificate(("OU", "Lab Admins"), ("CN", "a\u200b")))) == "certificate-name"
+    assert kind(get(app, "/private", somebody, error="expired")) == "certificate-unverified"
+    assert kind(get(app, "/admin", admin, error="expired")) == "certificate-unverified"
+    assert get(app, "/private", somebody).status == 200
+    assert get(app, "/admin", admin).status == 200
+
+
+@pytest.mark.parametrize("name", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_certificate_that_nobody_can_read_is_refused(name: bytes) -> None:
+    for path in ("/private", "/admin"):
+        assert kind(get(service(), path, unreadable(name))) == "certificate-unreadable"
+    assert get(application.app, "/whoami", unreadable(name)).json["identity"] is None
+
+
+def test_the_refused_learn_the_rule_and_not_the_secret() -> None:
+    other = identity(("CN", "somebody"))
+    rule = any_of(ADMINS, Fingerprints([other.sha256]), Uri("https://team.example/secret/*"), SpiffePath("hidden.test"))
+    answer = get(service(rule), "/admin", certificate(("CN", "a")))
+    problem = answer.json
+    assert answer.status == 403
+    assert problem["rule"] == "any of (organizational unit, certificate fingerprint, URI, SPIFFE ID)"
+    assert problem["rule"] in problem["detail"]
+    for secret in (other.sha256, "Lab Admins", "team.example", "hidden.test"):
+        assert secret not in json.dumps(problem)
+        assert secret not in repr(rule)
+
+
+def test_an_application_may_answer_itself() -> None:
+    app = service()
+    app.add_exception_handler(ForbiddenError, lambda _, error: PlainTextResponse(error.problem.title, 418))  # type: ignore[attr-defined]
+    answer = ask(app, "/private", tls=tls())
+    assert (answer.status, answer.body) == (418, b"A client certificate is needed")
+
+
+def test_a_socket_is_refused_before_it_is_accepted() -> None:
+    app = service()
+    for client in ((), (certificate(("CN", "a")),)):
+        denied = ask(app, "/socket", "websocket", **{"tls": tls(*client), "websocket.http.response": {}})
+        assert denied.status == 403
+        assert denied.json["instance"] == "/socket"
+        assert denied.headers["content-type"] == "application/problem+json"
+        assert ask(app, "/socket", "websocket", tls=tls(*client)).status == 1008
+    accepted = ask(app, "/socket", "websocket", tls=tls(certificate(("OU", "Lab Admins"))))
+    assert (accepted.status, accepted.body) == (101, b"OU=Lab Admins")
+
+
+def test_openapi_documents_the_refusal() -> None:
+    paths = application.app.openapi()["paths"]
+    for path in ("/private", "/admin"):
+        operation = paths[path]["get"]
+        assert "application/problem+json" in operation["responses"]["403"]["content"]
+        assert operation["security"] == [{"mutualTLS": []}]
+    assert {} in paths["/"]["get"]["security"]

@@ -1,0 +1,207 @@
+"""What is read from a certificate that OpenSSL has verified: names by their kind, SPIFFE IDs, what can't be read."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import ssl
+import timeit
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtensionOID
+from named import KEY_PEM, certificate, connection, identity
+
+from server.identity import client_identity, is_spiffe_id
+
+CACHED_S = 3e-6
+SVID = "URI:spiffe://lab.test/ns/default"
+CA = x509.BasicConstraints(ca=True, path_length=None)
+
+
+def test_names_are_read_by_their_kind() -> None:
+    sans = (
+        "DNS:a.lab.test",
+        "EMAIL:a@lab.test",
+        SVID,
+        x509.IPAddress(ipaddress.ip_address("192.0.2.1")),
+        x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
+    )
+    known = identity(("O", "mTLS Lab"), ("OU", "One"), ("CN", "a"), sans=sans)
+    assert known.subject == "CN=a,OU=One,O=mTLS Lab"
+    assert known.common_name == "a"
+    assert known.names.dns == ("a.lab.test",)
+    assert known.names.email == ("a@lab.test",)
+    assert known.names.uri == (SVID.removeprefix("URI:"),)
+    assert known.names.ip == ("192.0.2.1",)
+    assert known.sans == ("DNS:a.lab.test", "EMAIL:a@lab.test", SVID, "IP:192.0.2.1", "RID:1.2.3")
+    assert known.spiffe_id == "spiffe://lab.test/ns/default"
+    assert known.not_before.tzinfo
+    assert known.unsafe_names == ()
+
+
+def test_units_of_a_multi_valued_rdn_and_of_several_are_all_there() -> None:
+    pem = certificate(("OU", "First"), [("OU", "Second"), ("CN", "a")], ("OU", "Third"))
+    known = client_identity(connection(pem))
+    assert known
+    assert known.organizational_units == ("First", "Second", "Third")
+
+
+def test_a_separator_in_a_value_makes_no_attribute() -> None:
+    known = identity(("CN", "client,OU=Lab Admins"))
+    assert known.organizational_units == ()
+    assert known.common_name == "client,OU=Lab Admins"
+    assert known.subject == "CN=client\\,OU=Lab Admins"
+
+
+@pytest.mark.parametrize(
+    ("text", "character"),
+    [
+        ("Lab Admins\0x", "U+0000"),
+        ("Lab\nAdmins", "U+000A"),
+        ("Lab \u202eAdmins", "U+202E"),
+        ("Lab\u200bAdmins", "U+200B"),
+        ("Lab\u2028Admins", "U+2028"),
+        ("Lab\u2066Admins", "U+2066"),
+    ],
+)
+def test_characters_that_nobody_sees_are_told(text: str, character: str) -> None:
+    assert identity(("OU", text)).unsafe_names == (f"OU {character}",)
+    assert identity(("CN", text)).unsafe_names == (f"CN {character}",)
+
+
+def test_other_scripts_are_no_danger() -> None:
+    assert identity(("CN", "Zoë Łukasz 客户"), ("OU", "Πωλήσεις")).unsafe_names == ()
+
+
+def test_a_nul_in_a_san_is_told() -> None:
+    assert identity(("CN", "a"), sans=["DNS:a.lab.test\0.evil.test"]).unsafe_names == ("DNS U+0000",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["spiffe://lab.test/a", "spiffe://lab_1-x.test/ns/A.b_c-1", "spiffe://a/..b", "spiffe://" + "a" * 255 + "/x"],
+)
+def test_a_spiffe_id(text: str) -> None:
+    assert is_spiffe_id(text)
+    assert identity(("CN", "a"), sans=[f"URI:{text}"]).spiffe_id == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://lab.test/a",
+        "SPIFFE://lab.test/a",
+        "spiffe://Lab.test/a",
+        "spiffe://lab.test",
+        "spiffe://lab.test/",
+        "spiffe://lab.test/a/",
+        "spiffe://lab.test//a",
+        "spiffe://lab.test/a/../b",
+        "spiffe://lab.test/./b",
+        "spiffe://lab.test/a?b",
+        "spiffe://lab.test/a#b",
+        "spiffe://lab.test:8443/a",
+        "spiffe://me@lab.test/a",
+        "spiffe:///a",
+        "spiffe://lab.test/a%2fb",
+        "spiffe://lab.test/a b",
+        "spiffe://lab.test/a\n",
+        "spiffe://" + "a" * 256 + "/x",
+        "spiffe://lab.test/" + "a" * 2048,
+    ],
+)
+def test_no_spiffe_id(text: str) -> None:
+    assert not is_spiffe_id(text)
+    assert identity(("CN", "a"), sans=[f"URI:{text}"]).spiffe_id is None
+
+
+def test_two_uris_are_no_svid() -> None:
+    known = identity(("CN", "a"), sans=[SVID, "URI:https://lab.test/"])
+    assert known.spiffe_id is None
+    assert len(known.names.uri) == 2
+    assert identity(("CN", "a"), sans=[SVID, "DNS:a.lab.test"]).spiffe_id
+
+
+def test_a_certificate_that_signs_others_is_no_svid() -> None:
+    known = client_identity(connection(certificate(("CN", "a"), sans=[SVID], extensions=[(CA, True)])))
+    assert known
+    assert known.spiffe_id is None
+
+
+def test_the_chain_is_known_or_said_not_to_be() -> None:
+    leaf, issuer = certificate(("CN", "leaf")), certificate(("CN", "issuer"))
+    prints = [x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex() for pem in (leaf, issuer)]
+    full, resumed = client_identity(connection(leaf, issuer)), client_identity(connection(leaf))
+    assert full
+    assert resumed
+    assert (full.chain, full.chain_known) == (tuple(prints), True)
+    assert (resumed.chain, resumed.chain_known) == ((prints[0],), False)
+    assert full.model_dump(exclude={"chain", "chain_known"}) == resumed.model_dump(exclude={"chain", "chain_known"})
+
+
+def test_an_error_of_verification_is_kept() -> None:
+    pem = certificate(("CN", "a"))
+    assert [client_identity(connection(pem, error=error)).verified for error in (None, "expired")] == [True, False]  # type: ignore[union-attr]
+
+
+def test_a_second_request_costs_next_to_nothing() -> None:
+    """Keep-alive must stay within 3 % of a server that does not look at certificates."""
+    alive = connection(certificate(("CN", "a")), certificate(("CN", "b")))
+    assert client_identity(alive) is client_identity(alive)
+    assert min(timeit.repeat(lambda: client_identity(alive), number=1000, repeat=20)) / 1000 < CACHED_S
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    return bytes([tag, len(content)]) + content
+
+
+UNREADABLE = {
+    "an e-mail address in Latin-1": tlv(0x81, b"zo\xeb@lab.test"),
+    "an IP address of three bytes": tlv(0x87, b"abc"),
+    "an EDI party": tlv(0xA5, tlv(0xA1, tlv(0x0C, b"x"))),
+}
+
+
+def unreadable(name: bytes) -> str:
+    san = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, tlv(0x30, name))
+    return certificate(("CN", "a"), ("OU", "Lab Admins"), extensions=[(san, False)])
+
+
+def accepted_by_openssl(pem: str, folder: Path) -> bytes | None:
+    """Return the client certificate (DER) that a server trusting it has seen and verified."""
+    (folder / "cert.pem").write_text(pem + KEY_PEM)
+    (folder / "server.pem").write_text(certificate(("CN", "server"), sans=["DNS:localhost"]) + KEY_PEM)
+    server_context, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server_context.load_cert_chain(folder / "server.pem")
+    server_context.load_verify_locations(cadata=pem)
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    client_context.load_cert_chain(folder / "cert.pem")
+    client_context.check_hostname, client_context.verify_mode = False, ssl.CERT_NONE
+    here, there = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_context.wrap_bio(here, there, server_side=True)
+    client = client_context.wrap_bio(there, here)
+    for end in (client, server, client, server):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return server.getpeercert(binary_form=True)
+
+
+@pytest.mark.parametrize("name", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_openssl_takes_and_nobody_can_read_is_nobody(
+    name: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = unreadable(name)
+    seen = accepted_by_openssl(pem, tmp_path)
+    assert seen == ssl.PEM_cert_to_DER_cert(pem)
+    monkeypatch.setattr(logging.getLogger("lab"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "lab"):
+        assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
+        assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 1  # once for each certificate, not for each request
+    assert lines[0].startswith("certificate_unreadable sha256=")

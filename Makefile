@@ -10,6 +10,8 @@ PORT ?= 8443
 SERVER ?= explained
 SERVER_CREDENTIAL ?= server-good
 TRUST ?= validation_fullchain
+CRL ?= none
+CRL_CHECK ?= leaf
 OUT ?= certs
 TLS ?= 1.3
 VENV := .venv
@@ -24,10 +26,11 @@ WHY := found by itself
 else
 WHY ?= as asked
 endif
-export MODE PORT SERVER SERVER_CREDENTIAL TRUST RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export MODE PORT SERVER SERVER_CREDENTIAL TRUST CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
-export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_HANDSHAKE_TIMEOUT_S LAB_DEBUG
+export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_DEBUG
+export LAB_HANDSHAKE_TIMEOUT_S LAB_REQUEST_HEAD_TIMEOUT_S LAB_MAX_HANDSHAKES LAB_HANDSHAKE_LOG UVICORN_WORKERS
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
@@ -131,7 +134,7 @@ $(VENV)/.dev: requirements/dev.txt
 	@touch $@ $(VENV)/.lab
 
 # What the default server serves and trusts, whatever was up before.
-GOOD := SERVER_CREDENTIAL=server-good TRUST=validation_fullchain
+GOOD := SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none
 
 # Judges, fetches the reports, and keeps the client's exit status.
 matrix = $(CLIENT) matrix --mode $(1) $(2); $(call fetched,$(1))

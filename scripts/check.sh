@@ -16,11 +16,20 @@ one_of() { # NAME VALUE KNOWN...: empty is the default
 }
 [ -n "$SERVER_CREDENTIAL" ] || error "unknown SERVER_CREDENTIAL" "it is empty" "make up SERVER_CREDENTIAL=server-good"
 [ -n "$TRUST" ] || error "unknown TRUST" "it is empty" "make up TRUST=validation_fullchain"
+one_of CRL "$CRL" none validation_crl validation_crl_expired validation_crl_without_root untrusted_crl
+one_of CRL_CHECK "$CRL_CHECK" leaf chain
+one_of LAB_HANDSHAKE_LOG "$LAB_HANDSHAKE_LOG" 1 0
 one_of UVICORN_LOOP "$UVICORN_LOOP" auto asyncio uvloop
 one_of UVICORN_HTTP "$UVICORN_HTTP" auto h11 httptools
 one_of LAB_VERIFY_STRICT "$LAB_VERIFY_STRICT" 1 0
 one_of LAB_SESSION_TICKETS "$LAB_SESSION_TICKETS" 0 1
-case $LAB_HANDSHAKE_TIMEOUT_S in *[!0-9.]* | *.*.* | .) error "unusable LAB_HANDSHAKE_TIMEOUT_S" "'$LAB_HANDSHAKE_TIMEOUT_S' is no number of seconds" "make up LAB_HANDSHAKE_TIMEOUT_S=10" ;; esac
+seconds() { # NAME VALUE
+    case $2 in *[!0-9.]* | *.*.* | .) error "unusable $1" "'$2' is no number of seconds" "make up $1=10" ;; esac
+}
+seconds LAB_HANDSHAKE_TIMEOUT_S "$LAB_HANDSHAKE_TIMEOUT_S"
+seconds LAB_REQUEST_HEAD_TIMEOUT_S "$LAB_REQUEST_HEAD_TIMEOUT_S"
+case $LAB_MAX_HANDSHAKES in *[!0-9]* | 0) error "unusable LAB_MAX_HANDSHAKES" "'$LAB_MAX_HANDSHAKES' is no number from 1" "make up LAB_MAX_HANDSHAKES=200" ;; esac
+case $UVICORN_WORKERS in *[!0-9]* | 0) error "unusable UVICORN_WORKERS" "'$UVICORN_WORKERS' is no number from 1" "make up UVICORN_WORKERS=1" ;; esac
 case $RUNTIME in
 compose)
     fact=$(sh scripts/runtime.sh --why) ||

@@ -20,6 +20,9 @@ sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 settings=$(docker compose --progress quiet run --rm -T ca issue)
 for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
 
+case $CRL in none) LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
+export LAB_CRL
+
 # Compose removes the old container before it tries the port of the new one: try it first.
 if [ "$(docker compose port server "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] &&
     ! output=$(docker compose --progress quiet run --rm -T --no-deps -p "127.0.0.1:$PORT:$PORT" --entrypoint true client 2>&1); then

@@ -1,22 +1,21 @@
-"""`python -m server`: serve the application as the environment says, plain (`stock`) or explaining refusals."""
+"""`python -m server [module:app]`: serve an application as the environment says, plain (`stock`) or explaining."""
 
 from __future__ import annotations
 
 import logging
 import os
-import ssl
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 
 from server import log
-from server.handshake import explained_context
+from server.context import live_context
 from server.protocol import PROTOCOLS
 from server.settings import (
     APP,
     SettingsError,
+    check_revocation_lists,
     check_tls_files,
     equivalent_command,
     lab_settings,
@@ -29,23 +28,27 @@ _LOOPS = {"asyncio": "server.loop:asyncio_loop", "uvloop": "server.loop:uvloop_l
 
 def main() -> int:
     """Serve until stopped. Returns 2 if the environment can't be served."""
+    app = sys.argv[1] if len(sys.argv) > 1 else APP
     try:
         prepare(os.environ)
         lab = lab_settings(os.environ)
-        parameters = uvicorn_parameters()
+        parameters = uvicorn_parameters(app)
         check_tls_files(parameters)
+        check_revocation_lists(lab)
         _open_log(lab.log_file)
     except SettingsError as error:
         if os.environ.get("LAB_DEBUG") == "1":
             raise
         print(error, file=sys.stderr)
         return 2
-    log.event(logging.INFO, "serving", server=lab.server, equivalent=equivalent_command())
+    explained = lab.server == "explained" and parameters["ssl_certfile"]
+    defaults = lab.defaults() if explained else None
+    log.event(logging.INFO, "serving", server=lab.server, defaults=defaults, equivalent=equivalent_command(app))
     if lab.server == "stock":
         command = Path(sys.executable).with_name("uvicorn")
-        os.execv(command, [str(command), APP])
-    if parameters["ssl_certfile"]:
-        parameters["ssl_context_factory"] = ssl_context
+        os.execv(command, [str(command), app])
+    if explained:
+        parameters["ssl_context_factory"] = live_context
     parameters["loop"] = _loop(parameters["loop"])
     parameters["http"] = PROTOCOLS.get(parameters["http"], parameters["http"])
     uvicorn.run(**parameters)
@@ -57,13 +60,6 @@ def _open_log(file: Path | None) -> None:
         log.configure(file)
     except OSError as error:
         raise SettingsError("LAB_LOG_FILE", f"{file}: {error.strerror}", "unset LAB_LOG_FILE") from None
-
-
-def ssl_context(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """Uvicorn's `ssl_context_factory`, called in each worker."""
-    lab = lab_settings(os.environ)
-    log.configure(lab.log_file)
-    return explained_context(default, strict=lab.strict, tickets=lab.tickets)
 
 
 def _loop(name: str) -> str:

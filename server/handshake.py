@@ -1,9 +1,9 @@
-"""A TLS context that tells a refused client why, and the log too.
+"""A TLS handshake that tells a refused client why, and the log too.
 
 asyncio and uvloop close the socket of a failed handshake before OpenSSL's alert is flushed (python/cpython#98078),
 so the client of a plain Uvicorn sees a closed connection. The cure is `SSLContext.sslobject_class`, a
-documented hook: raising "want read" once makes the event loop flush what is waiting. Use `explained_context` as
-Uvicorn's `ssl_context_factory`; with `server.loop` the log also knows the peer's address.
+documented hook: raising "want read" once makes the event loop flush what is waiting. `server.context` makes contexts
+that use it; `server.loop` makes the peer's address known.
 """
 
 from __future__ import annotations
@@ -12,31 +12,35 @@ import asyncio
 import logging
 import socket
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 
 from server.log import event
+from server.record import Recording
+from server.revocation import Judge, Problem
 
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
-_HANDSHAKE_RECORD = 22
+_ALERT_RECORD, _HANDSHAKE_RECORD = 21, 22
 _CERTIFICATE = 11
+_TLS_1_3 = 0x0304
 # OpenSSL 3.2+ compresses certificates between two peers that can (RFC 8879), and then nobody can read the name of
 # the refused. SSL_OP_NO_RX_CERTIFICATE_COMPRESSION, which Python does not name; older versions ignore it.
 _NO_COMPRESSED_CERTIFICATES = 1 << 33
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Connection:
-    """An accepted connection: the peer's address, as `socket.accept` returns it, and the socket."""
+    """An accepted connection: the peer's address, as `socket.accept` returns it, the socket, and its recording."""
 
     address: Any
     socket: socket.socket
+    recording: Recording | None = None
 
     @property
     def peer(self) -> str:
@@ -53,17 +57,43 @@ class Connection:
 CONNECTION: ContextVar[Connection | None] = ContextVar("CONNECTION", default=None)
 
 
-class ExpiredSessionError(ssl.SSLError):
-    """A session was resumed by a client whose certificate has expired since: OpenSSL lets it in."""
+class StaleSessionError(ssl.SSLError):
+    """A session was resumed whose certificate is good no longer: OpenSSL does not verify it again."""
 
-    reason = "SESSION_RESUMED_AFTER_EXPIRY"
-    verify_code = 10  # X509_V_ERR_CERT_HAS_EXPIRED
-    verify_message = "certificate has expired"
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(ssl.SSL_ERROR_SSL, problem.verify_message)
+        self.verify_code, self.verify_message = problem.verify_code, problem.verify_message
+        self.reason = "RESUMED_SESSION_REFUSED"
+
+
+class HandshakeTerms:
+    """What the handshakes of one server share: who is connected, by its TLS object."""
+
+    def __init__(self) -> None:
+        self.open: MutableMapping[ExplainedHandshake, Connection] = WeakKeyDictionary()
+
+    def judge_open(self, judge: Judge) -> None:
+        """Hang up on those whose certificate is good no longer, whatever they are doing."""
+        for handshake, connection in list(self.open.items()):
+            chain = handshake.client_chain()
+            problem = judge.problem(chain) if chain else None
+            if problem:
+                event(
+                    logging.WARNING,
+                    "connection_ended",
+                    peer=connection.peer,
+                    subject=_subject(chain[0]),
+                    verify_code=problem.verify_code,
+                    verify_message=problem.verify_message,
+                )
+                connection.hang_up()
 
 
 class ExplainedHandshake(ssl.SSLObject):
     """An SSLObject whose failed handshake is logged, and whose alert is sent before the connection closes."""
 
+    judge: ClassVar[Judge]
+    terms: ClassVar[HandshakeTerms]
     offered: bytes | None = None
     tls: str | None = None
     _refusal: ssl.SSLError | None = None
@@ -77,26 +107,38 @@ class ExplainedHandshake(ssl.SSLObject):
         """
         if self._refusal:
             raise self._refusal
+        connection = CONNECTION.get()
         try:
             super().do_handshake()
-            if self.session_reused and self.context.verify_mode != ssl.CERT_NONE:
+            if self.session_reused:
                 self._judge_again()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
             self._refusal = error
-            connection = CONNECTION.get()
             self._log(error, connection)
             if connection:
                 asyncio.get_running_loop().call_later(LINGER_S, connection.hang_up)
             raise ssl.SSLWantReadError from None
+        if connection:
+            if self.context.verify_mode != ssl.CERT_NONE:
+                self.terms.open[self] = connection
+            self._record(connection, "accepted", None)
+
+    def client_chain(self) -> Sequence[bytes]:
+        """Return the client's verified chain (DER, leaf first); the leaf alone before Python 3.13 and if resumed."""
+        leaf = self.getpeercert(binary_form=True)
+        if not leaf:
+            return ()
+        return (hasattr(self, "get_verified_chain") and self.get_verified_chain()) or (leaf,)
 
     def _judge_again(self) -> None:
-        """Refuse a resumed session whose certificate has expired: OpenSSL does not verify it again."""
-        certificate: dict[str, Any] = self.getpeercert() or {}
-        if certificate and ssl.cert_time_to_seconds(certificate["notAfter"]) < time.time():
-            self.offered = self.getpeercert(binary_form=True)
-            raise ExpiredSessionError
+        """Refuse a resumed session whose certificate has expired or was revoked since it was verified."""
+        chain = self.client_chain()
+        problem = self.judge.problem(chain) if chain else None
+        if problem:
+            self.offered = chain[0]
+            raise StaleSessionError(problem)
 
     def _log(self, error: ssl.SSLError, connection: Connection | None) -> None:
         event(
@@ -109,43 +151,50 @@ class ExplainedHandshake(ssl.SSLObject):
             verify_message=getattr(error, "verify_message", None),
             tls=self.tls,
         )
+        if connection:
+            self._record(connection, "refused", error)
+
+    def _record(self, connection: Connection, outcome: str, error: ssl.SSLError | None) -> None:
+        if connection.recording:
+            cipher = self.cipher()
+            connection.recording.finish(
+                outcome,
+                tls=self.version(),
+                cipher=cipher[0] if cipher else None,
+                resumed=bool(self.session_reused),
+                verify_code=getattr(error, "verify_code", None),
+                verify_error=getattr(error, "verify_message", None),
+                reason=(error.reason or str(error)) if error else None,
+            )
 
 
-def explained_context(
-    default: Callable[[], ssl.SSLContext], *, strict: bool = True, tickets: bool = False
-) -> ssl.SSLContext:
-    """Return Uvicorn's own context, made to explain its refusals.
-
-    Args:
-        default: makes the context to start from: the second argument of a Uvicorn `ssl_context_factory`.
-        strict: verify clients as Python's default context does since 3.13: VERIFY_X509_STRICT (RFC 5280 profile)
-            and VERIFY_X509_PARTIAL_CHAIN (an intermediate in the trust file is a trust anchor).
-        tickets: allow session tickets. A resumed session is not verified again.
-    """
-    context = default()
-    context.sslobject_class = ExplainedHandshake
+def explained(context: ssl.SSLContext, judge: Judge, terms: HandshakeTerms) -> None:
+    """Make the handshakes of a context explain themselves, and judge resumed sessions again."""
+    context.sslobject_class = type("Handshake", (ExplainedHandshake,), {"judge": judge, "terms": terms})
     context.options |= _NO_COMPRESSED_CERTIFICATES
-    if strict:
-        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
-    if not tickets:
-        context.num_tickets = 0
-        context.options |= ssl.OP_NO_TICKET
-    if hasattr(context, "_msg_callback"):  # private, so optional: without it the log lacks the subject
-        context._msg_callback = _watch
-    return context
+    # Private, so optional: without it the log lacks the subject. The C level's, since ssl's own wrapper of it turns
+    # every number of every record into an enum.
+    callback = getattr(ssl.SSLContext.__mro__[1], "_msg_callback", None)
+    if callback is not None:
+        callback.__set__(context, _watch)
 
 
-def _watch(connection: Any, direction: str, version: int, content: int, message: int, data: bytes) -> None:
+def _watch(handshake: ExplainedHandshake, direction: str, version: int, content: int, kind: int, data: bytes) -> None:
     """Keep the leaf that a client offers and the TLS version; OpenSSL forgets them when it refuses it."""
-    if direction == "read" and content == _HANDSHAKE_RECORD and message == _CERTIFICATE:
-        connection.tls = "1.3" if version == ssl.TLSVersion.TLSv1_3 else "1.2"
-        connection.offered = _first_certificate(data, version)
+    if content != _HANDSHAKE_RECORD and content != _ALERT_RECORD:
+        return
+    if kind == _CERTIFICATE and content == _HANDSHAKE_RECORD and direction == "read":
+        handshake.tls = "1.3" if version == _TLS_1_3 else "1.2"
+        handshake.offered = _first_certificate(data, version)
+    connection = CONNECTION.get()
+    if connection and connection.recording:
+        connection.recording.message(direction, version, content, kind, data)
 
 
 def _first_certificate(message: bytes, version: int) -> bytes | None:
     """Return the DER of the first certificate in a Certificate message (RFC 8446 4.4.2, RFC 5246 7.4.2)."""
     start = 4  # msg_type, length
-    if version == ssl.TLSVersion.TLSv1_3:
+    if version == _TLS_1_3:
         start += 1 + int.from_bytes(message[start : start + 1], "big")  # certificate_request_context
     start += 3  # the list's length
     length = int.from_bytes(message[start : start + 3], "big")

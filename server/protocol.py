@@ -8,12 +8,16 @@ specs/tls.rst 0.2. When Uvicorn fills that key itself, this module can go.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache, lru_cache
 from typing import Any
 
 from cryptography import x509
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.log import event
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -33,21 +37,45 @@ def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
     if leaf and hasattr(connection, "get_verified_chain"):
         chain = connection.get_verified_chain() or chain  # a resumed session has none
     cipher = connection.cipher()
-    suites = {suite["name"]: suite["id"] & 0xFFFF for suite in connection.context.get_ciphers()}
     return {
         "server_cert": None,
         "client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain],
-        "client_cert_name": x509.load_der_x509_certificate(leaf).subject.rfc4514_string() if leaf else None,
+        "client_cert_name": _subject(leaf) if leaf else None,
         "client_cert_error": None,
         "tls_version": _VERSIONS.get(connection.version() or ""),
-        "cipher_suite": suites.get(cipher[0]) if cipher else None,
+        "cipher_suite": _suite(cipher[0]) if cipher else None,
         # Not of the specification: its number in words.
         "cipher_name": cipher[0] if cipher else None,
     }
 
 
-class _WithTls(asyncio.Protocol):
+@cache
+def _suite(name: str) -> int | None:
+    """Return a cipher suite's IANA number by OpenSSL's name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return next((suite["id"] & 0xFFFF for suite in context.get_ciphers() if suite["name"] == name), None)
+
+
+@lru_cache(256)
+def _subject(leaf: bytes) -> str | None:
+    """Return an RFC 4514 subject, None if `cryptography` can't read a certificate that OpenSSL has accepted."""
+    try:
+        return x509.load_der_x509_certificate(leaf).subject.rfc4514_string()
+    except ValueError:
+        return None
+
+
+class WithTls(asyncio.Protocol):
+    """Mixed into Uvicorn's HTTP protocols: TLS facts for the application, and a time limit for request heads."""
+
     app_state: dict[str, Any]
+    cycle: Any
+    loop: asyncio.AbstractEventLoop
+    transport: Any
+    timeout_keep_alive_task: asyncio.TimerHandle | None
+    head_timeout_s = 10.0
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -55,9 +83,30 @@ class _WithTls(asyncio.Protocol):
         if connection is not None:
             # A new dict: the old one is shared by all connections.
             self.app_state = {**self.app_state, _STATE_KEY: tls_extension(connection)}
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _look_for_head(self, before: Any) -> None:
+        """Close a connection that has had its time for a request's head: the first since the handshake, then each.
+
+        A second head's time is counted in whole periods, so it ends after one to two of them.
+        """
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # a WebSocket has taken over
+            return
+        # Uvicorn's own time-out runs while nothing has come since a response; it stops with the first byte.
+        waits = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
+        if waits and self.cycle is before:
+            event(logging.WARNING, "request_head_timeout", client=self.transport.get_extra_info("peername"))
+            self.transport.close()
+            return
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, self.cycle if waits else self)
 
 
-class H11WithTls(_WithTls, H11Protocol):
+class H11WithTls(WithTls, H11Protocol):
     """Uvicorn's h11 protocol with the TLS extension."""
 
 
@@ -68,7 +117,7 @@ except ImportError:
     pass
 else:
 
-    class HttpToolsWithTls(_WithTls, HttpToolsProtocol):
+    class HttpToolsWithTls(WithTls, HttpToolsProtocol):
         """Uvicorn's httptools protocol with the TLS extension."""
 
     PROTOCOLS |= {"httptools": HttpToolsWithTls, "auto": HttpToolsWithTls}

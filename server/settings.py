@@ -18,7 +18,9 @@ import click
 from uvicorn.config import LOGGING_CONFIG, create_ssl_context
 from uvicorn.main import main as uvicorn_command
 
-APP = "server.app:app"
+from server.revocation import load_lists
+
+APP = "server.app:app"  # unless `python -m server` is given another
 CERT_REQS = {"off": "0", "optional": "1", "required": "2"}
 _SWITCH = {"0": False, "1": True}
 
@@ -38,6 +40,11 @@ class LabSettings:
     strict: LAB_VERIFY_STRICT, verify as Python's default context does since 3.13 (X509_STRICT, PARTIAL_CHAIN).
     tickets: LAB_SESSION_TICKETS, let clients resume sessions (and with them skip verification).
     handshake_timeout_s: LAB_HANDSHAKE_TIMEOUT_S, how long a client may take for its handshake.
+    head_timeout_s: LAB_REQUEST_HEAD_TIMEOUT_S, how long from the handshake to the end of a request's head.
+    max_handshakes: LAB_MAX_HANDSHAKES, how many may be in progress; at this bound the oldest gives way.
+    crl: LAB_CRL, a PEM file of certificate revocation lists, or None to check none.
+    crl_check: LAB_CRL_CHECK, look up the `leaf` alone, or every certificate of the `chain`.
+    handshake_log: LAB_HANDSHAKE_LOG, keep the last 500 handshakes for `GET /handshakes`.
     log_file: LAB_LOG_FILE, where to write the log besides stderr.
     """
 
@@ -45,7 +52,21 @@ class LabSettings:
     strict: bool
     tickets: bool
     handshake_timeout_s: float
+    head_timeout_s: float
+    max_handshakes: int
+    crl: Path | None
+    crl_check: str
+    handshake_log: bool
     log_file: Path | None
+
+    def defaults(self) -> str:
+        """Return what a connection may do, in words, for the log."""
+        return (
+            f"TLS 1.2 and 1.3, AEAD only, verify={'strict' if self.strict else 'plain'}, "
+            f"crl={self.crl_check if self.crl else 'off'}, resumption={'tickets' if self.tickets else 'off'}, "
+            f"renegotiation=off, compression=off, handshake<={self.handshake_timeout_s:g}s, "
+            f"head<={self.head_timeout_s:g}s, handshakes<={self.max_handshakes}"
+        )
 
 
 def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
@@ -57,22 +78,41 @@ def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
     server = environ.get("LAB_SERVER") or "explained"
     if server not in ("explained", "stock"):
         raise SettingsError("LAB_SERVER", f"{server!r} is neither explained nor stock", "make up SERVER=explained")
-    timeout = environ.get("LAB_HANDSHAKE_TIMEOUT_S") or "10"
-    try:
-        handshake_timeout_s = float(timeout)
-        if not 0 < handshake_timeout_s <= 3600:
-            raise ValueError
-    except ValueError:
-        fact = f"{timeout!r} is no number of seconds from 0 to 3600"
-        raise SettingsError("LAB_HANDSHAKE_TIMEOUT_S", fact, "export LAB_HANDSHAKE_TIMEOUT_S=10") from None
+    crl = environ.get("LAB_CRL")
+    crl_check = environ.get("LAB_CRL_CHECK") or "leaf"
+    if crl_check not in ("leaf", "chain"):
+        raise SettingsError("LAB_CRL_CHECK", f"{crl_check!r} is neither leaf nor chain", "export LAB_CRL_CHECK=leaf")
     file = environ.get("LAB_LOG_FILE")
     return LabSettings(
         server,
         _switch(environ, "LAB_VERIFY_STRICT", "1"),
         _switch(environ, "LAB_SESSION_TICKETS", "0"),
-        handshake_timeout_s,
+        _seconds(environ, "LAB_HANDSHAKE_TIMEOUT_S"),
+        _seconds(environ, "LAB_REQUEST_HEAD_TIMEOUT_S"),
+        _count(environ, "LAB_MAX_HANDSHAKES", "200"),
+        Path(crl) if crl else None,
+        crl_check,
+        _switch(environ, "LAB_HANDSHAKE_LOG", "0"),
         Path(file) if file else None,
     )
+
+
+def _seconds(environ: MutableMapping[str, str], name: str) -> float:
+    text = environ.get(name) or "10"
+    try:
+        value = float(text)
+        if not 0 < value <= 3600:
+            raise ValueError
+    except ValueError:
+        raise SettingsError(name, f"{text!r} is no number of seconds from 0 to 3600", f"export {name}=10") from None
+    return value
+
+
+def _count(environ: MutableMapping[str, str], name: str, default: str) -> int:
+    text = environ.get(name) or default
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 100_000:
+        raise SettingsError(name, f"{text!r} is no number from 1 to 100000", f"export {name}={default}")
+    return int(text)
 
 
 def _switch(environ: MutableMapping[str, str], name: str, default: str) -> bool:
@@ -103,7 +143,7 @@ def prepare(environ: MutableMapping[str, str]) -> None:
     if number != "0" and not environ.get("UVICORN_SSL_CA_CERTS"):
         fact = f"not set, and mode {mode} needs the file with the CAs of the clients"
         raise SettingsError("UVICORN_SSL_CA_CERTS", fact, "export UVICORN_SSL_CA_CERTS=validation_fullchain.pem")
-    for variable in ("UVICORN_SSL_CERTFILE", "UVICORN_SSL_KEYFILE", "UVICORN_SSL_CA_CERTS"):
+    for variable in ("UVICORN_SSL_CERTFILE", "UVICORN_SSL_KEYFILE", "UVICORN_SSL_CA_CERTS", "LAB_CRL"):
         path = environ.get(variable)
         if path:
             _readable(variable, path)
@@ -129,6 +169,21 @@ def check_tls_files(parameters: dict[str, Any]) -> None:
         ) from None
 
 
+def check_revocation_lists(lab: LabSettings) -> None:
+    """Read the revocation lists once.
+
+    Raises:
+        SettingsError: they are none.
+    """
+    if not lab.crl:
+        return
+    try:
+        load_lists(lab.crl.read_bytes(), ())
+    except (OSError, ValueError) as error:
+        cure = f"openssl crl -in {lab.crl} -noout -text"
+        raise SettingsError("LAB_CRL", f"{lab.crl}: {error}", cure) from None
+
+
 def _readable(variable: str, path: str) -> None:
     try:
         with open(path, "rb"):
@@ -138,14 +193,14 @@ def _readable(variable: str, path: str) -> None:
         raise SettingsError(variable, f"{path}: {error.strerror}", cure) from None
 
 
-def uvicorn_parameters() -> dict[str, Any]:
+def uvicorn_parameters(app: str = APP) -> dict[str, Any]:
     """Return the keyword arguments for `uvicorn.run`, as Uvicorn's own command reads them from the environment.
 
     Raises:
         SettingsError: Uvicorn refuses one of its variables.
     """
     try:
-        parameters = dict(uvicorn_command.make_context("uvicorn", [APP]).params)
+        parameters = dict(uvicorn_command.make_context("uvicorn", [app]).params)
     except click.ClickException as error:
         raise SettingsError("UVICORN_*", error.format_message(), "uvicorn --help") from None
     parameters.pop("app_dir")
@@ -155,13 +210,13 @@ def uvicorn_parameters() -> dict[str, Any]:
     return parameters
 
 
-def equivalent_command() -> str:
+def equivalent_command(app: str = APP) -> str:
     """Return the plain `uvicorn` command line that says what the UVICORN_* variables say.
 
     The pass phrase of a key is shown as `...`.
     """
-    context = uvicorn_command.make_context("uvicorn", [APP])
-    words = ["uvicorn", APP]
+    context = uvicorn_command.make_context("uvicorn", [app])
+    words = ["uvicorn", app]
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is not click.core.ParameterSource.ENVIRONMENT or not isinstance(parameter, click.Option):

@@ -1,0 +1,260 @@
+"""The server's TLS context, which follows its files while it serves.
+
+Certificate, key, trust file and revocation lists are loaded into an inner context; `LiveContext` hands every new
+connection to the current one. Replacing it drops the sessions of the old one, and what the new lists revoke is hung up
+on. A file that can't be used leaves everything as it is, and says so in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from cryptography import x509
+from uvicorn.config import create_ssl_context
+
+from server import log, record
+from server.handshake import HandshakeTerms, explained
+from server.log import event
+from server.protocol import WithTls
+from server.revocation import Judge, is_about, is_stale, load_lists
+from server.settings import LabSettings, lab_settings
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of TLS 1.3 all are
+UVICORN_CIPHERS = "TLSv1"  # Uvicorn's default, which has CBC suites
+POLL_S = 0.5
+_SOON = timedelta(days=14)
+_REMIND_S = 24 * 3600.0
+_JUDGE_S = 60.0
+
+_END = re.compile(rb"-----END [A-Z0-9 ]+-----")
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+def live_context(config: uvicorn.Config, _: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Uvicorn's `ssl_context_factory`, called in each worker, for what the environment says."""
+    lab = lab_settings(os.environ)
+    log.configure(lab.log_file)
+    if lab.handshake_log:
+        record.HANDSHAKES = record.HandshakeLog()
+    WithTls.head_timeout_s = lab.head_timeout_s
+    return LiveContext(config, lab)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An inner context, and what it was made of."""
+
+    context: ssl.SSLContext
+    judge: Judge
+    leaf: x509.Certificate | None
+    stamp: Stamp
+
+
+class LiveContext(ssl.SSLContext):
+    """A context for Uvicorn's `ssl_context_factory` that is replaced when its files change."""
+
+    config: uvicorn.Config
+    lab: LabSettings
+    loaded: Loaded
+
+    def __new__(cls, *_: Any) -> LiveContext:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, config: uvicorn.Config, lab: LabSettings) -> None:
+        """Load the files that the configuration names.
+
+        Raises:
+            OSError: one can't be read; ssl.SSLError, which is one: or used.
+            ValueError: the revocation lists can't be used.
+        """
+        self.config, self.lab = config, lab
+        names = (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs, lab.crl)
+        self._paths = [Path(name) for name in names if name]
+        self.terms = HandshakeTerms()
+        self.loaded = self._load()
+        self._log_loaded("tls_loaded")
+
+    def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
+        """Begin a connection with what is loaded now."""
+        return self.loaded.context.wrap_bio(*arguments, **keywords)
+
+    def reload(self, why: str) -> bool:
+        """Load the files again and return whether that worked; if not, what was loaded goes on serving."""
+        try:
+            loaded = self._load()
+            if loaded.stamp != self._stamp():
+                return False  # still being written: the next look at the files finds another stamp
+            _refuse_worse(loaded.judge, self.loaded.judge)
+        except (OSError, ValueError) as error:
+            files = ", ".join(map(str, self._paths))
+            event(logging.ERROR, "tls_kept", why=why, files=files, fact=error)
+            return False
+        self.loaded = loaded
+        self._log_loaded("tls_reloaded", why=why)
+        self.judge_open()
+        return True
+
+    def judge_open(self) -> None:
+        """Hang up on open connections whose certificate has expired, was revoked, or lost its trust anchor."""
+        self.terms.judge_open(self.loaded.judge)
+
+    async def follow(self) -> None:
+        """Reload when a file has changed and was left alone for one look; remind of what expires."""
+        before = tried = self.loaded.stamp
+        judged = reminded = time.monotonic()
+        while True:
+            await asyncio.sleep(POLL_S)
+            stamp = self._stamp()
+            if stamp == before and stamp not in (tried, self.loaded.stamp):
+                tried = stamp
+                self.reload("a file changed")
+            before = stamp
+            if time.monotonic() - judged > _JUDGE_S:
+                judged = time.monotonic()
+                self.judge_open()
+            if time.monotonic() - reminded > _REMIND_S:
+                reminded = time.monotonic()
+                self._log_expiry()
+
+    def _load(self) -> Loaded:
+        config, lab = self.config, self.lab
+        stamp = self._stamp()
+        for path in self._paths:
+            _check_whole(path)
+        ciphers = CIPHERS if config.ssl_ciphers == UVICORN_CIPHERS else config.ssl_ciphers
+        # Some pass phrase is always given, or OpenSSL would ask for one on the terminal.
+        password = config.ssl_keyfile_password or "none given"
+        context = create_ssl_context(
+            str(config.ssl_certfile),
+            config.ssl_keyfile,
+            password,
+            config.ssl_version,
+            config.ssl_cert_reqs,
+            config.ssl_ca_certs,
+            ciphers,
+        )
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        if lab.strict:
+            context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        if not lab.tickets:
+            context.num_tickets = 0
+            context.options |= ssl.OP_NO_TICKET
+        anchors = _certificates(config.ssl_ca_certs) if config.ssl_ca_certs else []
+        judge = Judge(anchors, self._check_lists(context, anchors), chain=lab.crl_check == "chain")
+        explained(context, judge, self.terms)
+        leaves = _certificates(str(config.ssl_certfile))
+        return Loaded(context, judge, leaves[0] if leaves else None, stamp)
+
+    def _check_lists(
+        self, context: ssl.SSLContext, anchors: Sequence[x509.Certificate]
+    ) -> list[x509.CertificateRevocationList] | None:
+        if not self.lab.crl:
+            return None
+        try:
+            lists = load_lists(self.lab.crl.read_bytes(), anchors)
+        except ValueError as error:
+            raise ValueError(f"{self.lab.crl}: {error}") from None
+        context.load_verify_locations(self.lab.crl)
+        if self.lab.crl_check == "chain":
+            # With PARTIAL_CHAIN OpenSSL finds no list for an intermediate that is trusted itself: code 3 for everybody.
+            context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_PARTIAL_CHAIN) | ssl.VERIFY_CRL_CHECK_CHAIN
+        else:
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        return lists
+
+    def _stamp(self) -> Stamp:
+        return tuple(_stamp(path) for path in self._paths)
+
+    def _log_loaded(self, name: str, **fields: object) -> None:
+        judge, leaf = self.loaded.judge, self.loaded.leaf
+        event(
+            logging.INFO,
+            name,
+            **fields,
+            certificate=leaf.subject.rfc4514_string() if leaf else None,
+            serial=f"{leaf.serial_number:x}" if leaf else None,
+            expires=leaf.not_valid_after_utc.isoformat() if leaf else None,
+            trust_anchors=len(judge.anchors) or None,
+            crls=None if judge.lists is None else len(judge.lists),
+            crl_check=self.lab.crl_check if self.lab.crl else None,
+        )
+        self._log_expiry()
+
+    def _log_expiry(self) -> None:
+        now = datetime.now(UTC)
+        leaf, lists = self.loaded.leaf, self.loaded.judge.lists
+        if leaf and leaf.not_valid_after_utc < now:
+            event(logging.WARNING, "certificate_expired", file=self.config.ssl_certfile, since=leaf.not_valid_after_utc)
+        elif leaf and leaf.not_valid_after_utc - now < _SOON:
+            until = leaf.not_valid_after_utc
+            event(logging.WARNING, "certificate_expires_soon", file=self.config.ssl_certfile, until=until)
+        for crl in lists or ():
+            issuer = crl.issuer.rfc4514_string()
+            if is_stale(crl, now):
+                fact = "every client below its issuer is refused (verify error 12) until there is a new list"
+                since = crl.next_update_utc
+                event(logging.ERROR, "crl_expired", file=self.lab.crl, issuer=issuer, since=since, fact=fact)
+            elif crl.next_update_utc and crl.next_update_utc - now < _SOON / 7:
+                until = crl.next_update_utc
+                event(logging.WARNING, "crl_expires_soon", file=self.lab.crl, issuer=issuer, until=until)
+        if lists is not None and not any(is_about(crl, self.loaded.judge.anchors) for crl in lists):
+            fact = "it has no list of a CA in the trust file: every client of these is refused (verify error 3)"
+            event(logging.ERROR, "crl_of_another_issuer", file=self.lab.crl, fact=fact)
+
+
+def _refuse_worse(new: Judge, old: Judge) -> None:
+    """Refuse lists that would lock out everybody whom the old ones let in.
+
+    Raises:
+        ValueError: the new ones have expired, or are none of the CAs in the trust file, and the old ones were good.
+    """
+    now = datetime.now(UTC)
+
+    def good(judge: Judge) -> bool:
+        ours = [crl for crl in judge.lists or () if is_about(crl, judge.anchors)]
+        return bool(ours) and not any(is_stale(crl, now) for crl in ours)
+
+    if new.lists is not None and good(old) and not good(new):
+        raise ValueError("the new revocation lists have expired, or are of no CA in the trust file")
+
+
+def _certificates(path: str | os.PathLike[str]) -> list[x509.Certificate]:
+    """Read the certificates of a PEM file; none if `cryptography` can't, which is stricter than OpenSSL."""
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except ValueError:
+        return []
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a PEM file (RFC 7468) that ends too soon: of several certificates OpenSSL would take those before.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it has no end, or fewer ends than beginnings.
+    """
+    data = path.read_bytes()
+    begun, ended = data.count(b"-----BEGIN "), len(_END.findall(data))
+    if begun != ended or not begun:
+        raise ValueError(f"{path}: {f'{begun} PEM blocks begin and {ended} end' if begun else 'no PEM block in it'}")

@@ -1,0 +1,330 @@
+"""Certificate, key, trust file and revocation lists are followed while the server serves."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from running import Running, serving
+
+from ca.certificates import Credential, make
+from ca.credentials import AUTHORITIES, client_leaf, server_leaf
+from ca.recipe import BACKDATED, Validity
+from ca.store import Store, write_file
+from catalogue import Mode, Server
+from client.observe import alert_of_reason
+
+pytestmark = pytest.mark.live
+
+LOOPS = ("asyncio", "uvloop")
+DEADLINE_S = 15
+REQUESTS = 1000
+ROTATIONS = 20
+
+
+def authority(state: Path, name: str) -> Credential:
+    """An issued authority, with those above it."""
+    recipe = next(r for r in AUTHORITIES if r.name == name)
+    issuer = None if recipe.issuer == "self" else authority(state, recipe.issuer)
+    credential = Store(state).read(recipe, issuer)
+    assert credential
+    return credential
+
+
+def crl(state: Path, *revoked: x509.Certificate, issuer: str = "validation-intermediate", days: float = 1) -> bytes:
+    """A revocation list of an authority, made here and not by the lab's CA; `days` < 0 is an expired one."""
+    by = authority(state, issuer)
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(by.certificate.subject)
+        .last_update(now - timedelta(days=2))
+        .next_update(now + timedelta(days=days))
+        .add_extension(x509.CRLNumber(1), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(by.certificate.public_key()),  # type: ignore[arg-type]
+            critical=False,
+        )
+    )
+    for certificate in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.PEM)  # type: ignore[arg-type]
+
+
+def leaf(state: Path, name: str = "client-good") -> x509.Certificate:
+    return x509.load_pem_x509_certificate((state / "client-tls/clients" / name / "cert.pem").read_bytes())
+
+
+def context(running: Running, name: str | None = "client-good") -> ssl.SSLContext:
+    client = ssl.create_default_context(cafile=running.state / "client-tls/public_root.pem")
+    if name:
+        folder = running.state / "client-tls/clients" / name
+        client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+    return client
+
+
+def connect(running: Running, client: ssl.SSLContext) -> http.client.HTTPSConnection:
+    return http.client.HTTPSConnection("localhost", running.port, context=client, timeout=10)
+
+
+def ask(connection: http.client.HTTPSConnection) -> int:
+    connection.request("GET", "/whoami")
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def alert(running: Running, client: ssl.SSLContext, session: ssl.SSLSession | None = None) -> str | None:
+    """The alert that refuses a client, None if it is answered."""
+    try:
+        tcp = socket.create_connection(("localhost", running.port), 10)
+        with client.wrap_socket(tcp, server_hostname="localhost", session=session) as connection:
+            connection.sendall(b"GET /whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert connection.recv(1)
+    except ssl.SSLError as error:
+        return alert_of_reason(error.reason)
+    return None
+
+
+def wait_for(running: Running, pattern: str, count: int = 1) -> list[str]:
+    """The log's lines of a kind, when there are as many."""
+    deadline = time.monotonic() + DEADLINE_S
+    while len(found := re.findall(pattern, running.log.read_text())) < count:
+        assert time.monotonic() < deadline, f"{len(found)} of {count} {pattern!r} in\n{running.log.read_text()}"
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def following(state: Path, folder: Path, lists: bytes | None = None, **environ: str) -> Iterator[tuple[Running, Path]]:
+    """A server on a copy of its files, which may be changed; yields it and the copy."""
+    tls = folder / "server-tls"
+    shutil.copytree(state / "server-tls", tls)
+    files = {
+        "UVICORN_SSL_CERTFILE": str(tls / "server-good/fullchain.pem"),
+        "UVICORN_SSL_KEYFILE": str(tls / "server-good/privkey.pem"),
+        "UVICORN_SSL_CA_CERTS": str(tls / "validation_fullchain.pem"),
+    }
+    if lists is not None:
+        write_file(tls / "crl.pem", lists)
+        files["LAB_CRL"] = str(tls / "crl.pem")
+    mode = environ.pop("mode", Mode.REQUIRED)
+    with serving(state, folder / "server.log", mode, **(files | environ)) as running:
+        yield running, tls
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_revoked_client_is_ended_and_stays_out_until_it_is_unrevoked(state: Path, tmp_path: Path, loop: str) -> None:
+    with following(state, tmp_path, crl(state), UVICORN_LOOP=loop) as (running, tls):
+        revoked, other = (connect(running, context(running, name)) for name in ("client-good", "client-rsa"))
+        assert ask(revoked) == ask(other) == 200
+        write_file(tls / "crl.pem", crl(state, leaf(state)))
+        wait_for(running, r'WARNING connection_ended .*subject="CN=client-good,O=mTLS Lab" verify_code=23')
+        with pytest.raises((http.client.HTTPException, OSError)):
+            ask(revoked)
+        assert ask(other) == 200  # the same connection as before
+        assert alert(running, context(running)) == "certificate_revoked"
+        assert alert(running, context(running, "client-rsa")) is None
+        write_file(tls / "crl.pem", crl(state))
+        wait_for(running, "tls_reloaded", 2)
+        assert alert(running, context(running)) is None
+        for connection in (revoked, other):
+            connection.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("tickets", ["0", "1"])
+def test_a_resumed_session_does_not_outlive_a_revocation(
+    state: Path, tmp_path: Path, version: ssl.TLSVersion, tickets: str
+) -> None:
+    """Session tickets where they are on; session IDs of TLS 1.2 in any case, which OpenSSL always offers."""
+    with following(state, tmp_path, crl(state), LAB_SESSION_TICKETS=tickets) as (running, tls):
+        client = context(running)
+        client.minimum_version = client.maximum_version = version
+        session = None
+        for resumed in (False, True):
+            with client.wrap_socket(
+                socket.create_connection(("localhost", running.port), 10), server_hostname="localhost", session=session
+            ) as connection:
+                connection.sendall(b"GET /whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                assert connection.recv(65536)
+                session = connection.session
+                can = tickets == "1" or version is ssl.TLSVersion.TLSv1_2
+                assert connection.session_reused == (resumed and can)
+                with suppress(OSError):
+                    connection.unwrap()
+        write_file(tls / "crl.pem", crl(state, leaf(state)))
+        wait_for(running, "tls_reloaded")
+        assert alert(running, client, session) == "certificate_revoked"
+
+
+def test_stock_never_looks_at_the_list(state: Path, tmp_path: Path, serve: Callable[..., Running]) -> None:
+    (tmp_path / "crl.pem").write_bytes(crl(state, leaf(state)))
+    running = serve(Mode.REQUIRED, Server.STOCK, LAB_CRL=str(tmp_path / "crl.pem"))
+    assert alert(running, context(running)) is None
+
+
+def test_an_expired_list_refuses_everybody_and_the_log_says_so(state: Path, tmp_path: Path) -> None:
+    with following(state, tmp_path, crl(state, days=-1)) as (running, _):
+        assert alert(running, context(running)) == "certificate_expired"
+        wait_for(running, r'ERROR crl_expired file=\S+crl.pem issuer="CN=mTLS Lab Validation Intermediate.*is refused')
+        wait_for(running, r"handshake_refused .*verify_code=12")
+
+
+def test_a_list_of_another_issuer_refuses_everybody_and_the_log_says_so(state: Path, tmp_path: Path) -> None:
+    with following(state, tmp_path, crl(state, issuer="untrusted-intermediate")) as (running, _):
+        assert alert(running, context(running)) == "unknown_ca"
+        wait_for(running, r"ERROR crl_of_another_issuer file=\S+crl.pem")
+        wait_for(running, r"handshake_refused .*verify_code=3 ")
+
+
+def test_the_chain_needs_the_list_of_the_root_too(state: Path, tmp_path: Path) -> None:
+    both = crl(state) + crl(state, issuer="validation-root")
+    with following(state, tmp_path, both, LAB_CRL_CHECK="chain") as (running, tls):
+        assert alert(running, context(running)) is None
+        write_file(tls / "crl.pem", crl(state))
+        wait_for(running, "tls_reloaded")
+        assert alert(running, context(running)) == "unknown_ca"
+        intermediate = authority(state, "validation-intermediate").certificate
+        write_file(tls / "crl.pem", crl(state) + crl(state, intermediate, issuer="validation-root"))
+        wait_for(running, "tls_reloaded", 2)
+        assert alert(running, context(running)) == "certificate_revoked"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("server-good/fullchain.pem", lambda data: data[: len(data) // 3]),
+        ("server-good/privkey.pem", lambda _: b""),
+        ("validation_fullchain.pem", lambda data: data[:-40]),
+        ("crl.pem", lambda data: data[: len(data) // 2]),
+        ("crl.pem", lambda _: b"no list"),
+    ],
+)
+def test_a_bad_file_keeps_the_old_one_and_is_named(
+    state: Path, tmp_path: Path, file: str, damage: Callable[[bytes], bytes]
+) -> None:
+    with following(state, tmp_path, crl(state, leaf(state, "client-rsa"))) as (running, tls):
+        good = (tls / file).read_bytes()
+        (tls / file).write_bytes(damage(good))
+        name = re.escape(Path(file).name)
+        wait_for(running, rf'ERROR tls_kept why="a file changed" files=.* fact=".*{name}')
+        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-rsa")) == "certificate_revoked"
+        assert len(re.findall("tls_kept", running.log.read_text())) == 1  # once, not at every look
+        (tls / file).write_bytes(good)
+        os.utime(tls / file)
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(running, "tls_reloaded why=SIGHUP")
+        assert alert(running, context(running)) is None
+
+
+def test_a_stale_list_does_not_replace_a_good_one(state: Path, tmp_path: Path) -> None:
+    with following(state, tmp_path, crl(state)) as (running, tls):
+        write_file(tls / "crl.pem", crl(state, days=-1))
+        wait_for(running, "tls_kept .*expired")
+        assert alert(running, context(running)) is None
+
+
+def test_expiry_is_in_the_log_at_start_after_a_change_and_as_a_warning(state: Path, tmp_path: Path) -> None:
+    with following(state, tmp_path) as (running, tls):
+        wait_for(running, r"tls_loaded certificate=\S.* serial=\w+ expires=\d{4}-")
+        assert "expires_soon" not in running.log.read_text()
+        soon = make(
+            server_leaf("server-good", (), validity=Validity(BACKDATED, timedelta(days=3))),
+            authority(state, "public-intermediate"),
+        )
+        Store(tmp_path).write(tls / "server-good", soon)
+        wait_for(running, rf"tls_reloaded .*serial={soon.certificate.serial_number:x} expires=")
+        wait_for(running, "WARNING certificate_expires_soon")
+
+
+def test_a_removed_trust_anchor_ends_connections_and_sessions(state: Path, tmp_path: Path) -> None:
+    with following(state, tmp_path) as (running, tls):
+        connection = connect(running, context(running))
+        assert ask(connection) == 200
+        untrusted = b"".join(authority(state, f"untrusted-{n}").cert_pem() for n in ("intermediate", "root"))
+        write_file(tls / "validation_fullchain.pem", untrusted)
+        wait_for(running, "tls_reloaded")
+        assert alert(running, context(running)) == "unknown_ca"
+        if hasattr(ssl.SSLObject, "get_verified_chain"):  # before 3.13 Python knows the leaf alone
+            wait_for(running, "connection_ended .*verify_code=20")
+            with pytest.raises((http.client.HTTPException, OSError)):
+                ask(connection)
+        connection.close()
+
+
+@pytest.mark.parametrize(("loop", "workers"), [("asyncio", "1"), ("uvloop", "1"), ("uvloop", "2")])
+def test_no_request_fails_while_certificates_are_rotated(state: Path, tmp_path: Path, loop: str, workers: str) -> None:
+    """Certificate and key each time; every other time the trust file too. Each client keeps its connection, or not."""
+    environ = {"UVICORN_LOOP": loop, "UVICORN_WORKERS": workers}
+    done, failures, rotated = [0] * 4, [], threading.Event()
+    with following(state, tmp_path, crl(state), **environ) as (running, tls):
+
+        def client(number: int) -> None:
+            tls_context = context(running, "client-good" if number % 2 else "client-rsa")
+            connection = connect(running, tls_context)
+            while not rotated.is_set() or sum(done) < REQUESTS:
+                try:
+                    assert ask(connection) == 200
+                except Exception as error:
+                    failures.append(repr(error))
+                    return
+                done[number] += 1
+                if done[number] % (1 + 10 * number) == 0:
+                    connection.close()
+                time.sleep(0.002)  # an open loop of the four would starve the server of its core
+            connection.close()
+
+        clients = [threading.Thread(target=client, args=(number,)) for number in range(len(done))]
+        for thread in clients:
+            thread.start()
+        issuer = authority(state, "public-intermediate")
+        trust = (tls / "validation_fullchain.pem").read_bytes()
+        for rotation in range(ROTATIONS):
+            new = make(server_leaf("server-good", ()), issuer)
+            Store(tmp_path).write(tls / "server-good", new)
+            if rotation % 2:
+                extra = authority(state, "untrusted-root").cert_pem() if rotation % 4 == 1 else b""
+                write_file(tls / "validation_fullchain.pem", trust + extra)
+                write_file(tls / "crl.pem", crl(state, leaf(state, "client-p384")))
+            wait_for(running, rf"tls_reloaded .*serial={new.certificate.serial_number:x}", int(workers))
+        rotated.set()
+        for thread in clients:
+            thread.join(60)
+        assert not failures
+        assert sum(done) >= REQUESTS
+        assert not re.findall("handshake_refused|connection_ended|tls_kept", running.log.read_text())
+
+
+def test_a_client_of_a_new_authority_is_let_in_beside_the_old(state: Path, tmp_path: Path) -> None:
+    """The overlap of a root's rollover: both are trusted."""
+    with following(state, tmp_path) as (running, tls):
+        stranger = make(
+            client_leaf("client-new", issuer="untrusted-intermediate"), authority(state, "untrusted-intermediate")
+        )
+        Store(tmp_path).write(tmp_path / "client-new", stranger)
+        client = context(running, None)
+        client.load_cert_chain(tmp_path / "client-new/fullchain.pem", tmp_path / "client-new/privkey.pem")
+        assert alert(running, client) == "unknown_ca"
+        trust = (tls / "validation_fullchain.pem").read_bytes()
+        write_file(tls / "validation_fullchain.pem", trust + authority(state, "untrusted-root").cert_pem())
+        wait_for(running, "tls_reloaded")
+        assert alert(running, client) is None
+        assert alert(running, context(running)) is None

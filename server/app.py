@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
+from server import live
 from server.authorization import FORBIDDEN, Caller, require
 from server.identity import ClientIdentity, Identity, tls_of
 from server.protocol import TlsExtension
@@ -70,6 +71,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="mTLS lab", lifespan=lifespan)
 app.add_middleware(TlsExtension)
+app.include_router(live.router)
 
 
 @app.get("/whoami")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from server import messages
+from server.meaning import meaning
 
 READ = "read"
 _VERSIONS = {"TLSv1.2": "1.2", "TLSv1.3": "1.3"}
@@ -77,6 +78,7 @@ class Attempt:
     alert: str | None
     alert_sender: str | None
     reason: str | None
+    meaning: str
     messages: tuple[Message, ...]
     omitted: int
 
@@ -103,6 +105,15 @@ def attempt_of(name: str, worker: int, outcome: Outcome, raw: Sequence[Raw]) -> 
         alert=seen.alert,
         alert_sender=seen.alert_sender,
         reason=outcome.reason,
+        meaning=meaning(
+            outcome.outcome,
+            verify_code=outcome.verify_code,
+            alert=seen.alert,
+            by_client=seen.alert_sender == "client",
+            reason=outcome.reason,
+            resumed=outcome.resumed,
+            named=bool(seen.subjects),
+        ),
         messages=shown,
         omitted=outcome.omitted,
     )

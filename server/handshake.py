@@ -26,7 +26,7 @@ from server.record import Recording
 from server.revocation import Judge, Problem
 
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
-_ALERT_RECORD, _HANDSHAKE_RECORD = 21, 22
+_HANDSHAKE_RECORD = 22  # the greatest of the content types that are no data: ChangeCipherSpec 20, alert 21
 _CERTIFICATE = 11
 _TLS_1_3 = 0x0304
 # OpenSSL 3.2+ compresses certificates between two peers that can (RFC 8879), and then nobody can read the name of
@@ -181,7 +181,7 @@ def explained(context: ssl.SSLContext, judge: Judge, terms: HandshakeTerms) -> N
 
 def _watch(handshake: ExplainedHandshake, direction: str, version: int, content: int, kind: int, data: bytes) -> None:
     """Keep the leaf that a client offers and the TLS version; OpenSSL forgets them when it refuses it."""
-    if content != _HANDSHAKE_RECORD and content != _ALERT_RECORD:
+    if content > _HANDSHAKE_RECORD:  # application data, and OpenSSL's own numbers for headers
         return
     if kind == _CERTIFICATE and content == _HANDSHAKE_RECORD and direction == "read":
         handshake.tls = "1.3" if version == _TLS_1_3 else "1.2"

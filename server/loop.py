@@ -70,6 +70,8 @@ class _TlsServer:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if record.HANDSHAKES is not None:
+            record.HANDSHAKES.close()  # whoever watches it would keep the server from stopping
 
     async def wait_closed(self) -> None:
         await asyncio.wait(self._tasks)

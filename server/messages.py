@@ -5,6 +5,7 @@ What is parsed came from a stranger and may be cut short: every function returns
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -192,8 +193,9 @@ def subjects(certificate: bytes, version: int) -> tuple[str, ...]:
 
 
 def shown(text: str) -> str:
-    """Return a name of bounded length."""
-    return text if len(text) <= MAX_NAME else text[:MAX_NAME] + "..."
+    """Return a name of bounded length, with what can't be seen (controls, changes of direction) as its number."""
+    cut = text if len(text) <= MAX_NAME else text[:MAX_NAME] + "..."
+    return "".join(f"\\u{{{ord(c):x}}}" if unicodedata.category(c).startswith("C") else c for c in cut)
 
 
 def _subject(der: bytes) -> str:

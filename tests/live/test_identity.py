@@ -1,0 +1,173 @@
+"""Who is calling: over HTTP and WebSocket, kept alive, from several workers, and after a resumed session."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifted import ask, connect, context, get, lifted
+from running import Running
+from websockets.sync.client import connect as connect_socket
+
+from catalogue import Mode, Server
+
+pytestmark = pytest.mark.live
+
+BOTH = [(loop, protocol) for loop in ("asyncio", "uvloop") for protocol in ("h11", "httptools")]
+KNOWS_CHAINS = hasattr(ssl.SSLObject, "get_verified_chain")  # Python 3.13
+WORKERS_S = 60.0
+SERVICE = """
+import os
+from fastapi import FastAPI, WebSocket
+from server.identity import ClientIdentity, Identity
+from server.protocol import TlsExtension
+
+app = FastAPI()
+app.add_middleware(TlsExtension)
+
+@app.get("/who")
+async def who(identity: Identity) -> dict[str, ClientIdentity | int | None]:
+    return {"identity": identity, "worker": os.getpid()}
+
+@app.websocket("/who")
+async def who_in_a_socket(socket: WebSocket, identity: Identity) -> None:
+    await socket.accept()
+    while True:
+        await socket.receive_text()
+        await socket.send_json(identity and identity.model_dump(mode="json"))
+"""
+
+
+@pytest.fixture(scope="module")
+def service(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Servers of the service above, by their variables."""
+    running: dict[tuple[Any, ...], Running] = {}
+    with ExitStack() as stack:
+
+        def get(**environ: str) -> Running:
+            key = tuple(sorted(environ.items()))
+            if key not in running:
+                folder = tmp_path_factory.mktemp("service")
+                running[key] = stack.enter_context(lifted(state, folder, SERVICE, **environ))
+            return running[key]
+
+        yield get
+
+
+@pytest.mark.parametrize(("loop", "protocol"), BOTH)
+def test_each_connection_keeps_its_identity(service: Callable[..., Running], loop: str, protocol: str) -> None:
+    """HTTP and WebSocket at the same time, kept alive, one after the other."""
+    running = service(UVICORN_LOOP=loop, UVICORN_HTTP=protocol)
+    names = ("client-admin", None, "client-operator")
+    units = {None: None, "client-admin": ["Lab Admins"], "client-operator": ["Lab Operators"]}
+    url = f"wss://localhost:{running.port}/who"
+    with ExitStack() as stack:
+        kept = {name: stack.enter_context(closing(connect(running, name))) for name in names}
+        sockets = {name: stack.enter_context(connect_socket(url, ssl=context(running, name))) for name in names}
+        for _ in range(3):
+            for name in names:
+                by_http = ask(kept[name], "/who")[2]["identity"]
+                sockets[name].send("who am I?")
+                assert json.loads(sockets[name].recv(10)) == by_http
+                assert (by_http and by_http["organizational_units"]) == units[name]
+
+
+def test_several_workers(service: Callable[..., Running]) -> None:
+    running = service(UVICORN_WORKERS="2")
+    deadline = time.monotonic() + WORKERS_S
+    workers: set[int] = set()
+    while len(workers) < 2 and time.monotonic() < deadline:
+        # Together, so that a worker that is busy leaves some to the other.
+        with ExitStack() as stack:
+            pairs = [(n, stack.enter_context(closing(connect(running, n)))) for n in ("client-good", None) * 4]
+            for name, connection in pairs:
+                _, _, answer = ask(connection, "/who")
+                assert (answer["identity"] and answer["identity"]["common_name"]) == name
+                workers.add(answer["worker"])
+    assert len(workers) == 2
+
+
+@pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_what_remains_known_after_resumption(service: Callable[..., Running], tls: ssl.TLSVersion) -> None:
+    running = service(LAB_SESSION_TICKETS="1")
+    client = context(running, "client-admin")
+    client.minimum_version = client.maximum_version = tls
+    known, session = [], None
+    for resumed in (False, True):
+        with (
+            socket.create_connection(("localhost", running.port), 10) as tcp,
+            client.wrap_socket(tcp, server_hostname="localhost", session=session) as connection,
+        ):
+            connection.sendall(b"GET /who HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            known.append(json.loads(response.read())["identity"])
+            session = connection.session
+            assert connection.session_reused == resumed
+    first, second = known
+    assert first["organizational_units"] == ["Lab Admins"]
+    assert first["chain_known"] is KNOWS_CHAINS
+    assert len(first["chain"]) == (3 if KNOWS_CHAINS else 1)  # up to the root
+    assert second["chain_known"] is False
+    assert second["chain"] == [first["sha256"]] == first["chain"][:1]
+    assert {**first, "chain": 0, "chain_known": 0} == {**second, "chain": 0, "chain_known": 0}
+
+
+def test_stock_uvicorn_can_not_know(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.REQUIRED, Server.STOCK)
+    assert get(running, "client-good", "/")[2]["identity"] is None
+    status, media_type, problem = get(running, "client-good", "/private")
+    assert (status, media_type) == (403, "application/problem+json")
+    assert problem["type"].endswith(":tls-unknown")
+    assert "does not tell the application about TLS" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "private", "admin"),
+    [
+        (None, "certificate-required", "certificate-required"),
+        ("client-good", None, "certificate-forbidden"),
+        ("client-admin", None, None),
+        ("client-operator", None, "certificate-forbidden"),
+        ("client-admin-substring", None, "certificate-forbidden"),
+        ("client-admin-lookalike", None, "certificate-forbidden"),
+        ("client-admin-in-cn", None, "certificate-forbidden"),
+        ("client-admin-nul", "certificate-name", "certificate-name"),
+        ("client-empty-subject", None, "certificate-forbidden"),
+        ("client-unicode-subject", None, "certificate-forbidden"),
+    ],
+)
+def test_the_labs_routes(
+    serve: Callable[..., Running], name: str | None, private: str | None, admin: str | None
+) -> None:
+    running = serve(Mode.OPTIONAL)
+    with closing(connect(running, name)) as connection:
+        public = ask(connection, "/")
+        assert public[0] == 200
+        for path, kind in (("/private", private), ("/admin", admin)):
+            status, media_type, body = ask(connection, path)
+            if kind:
+                assert (status, media_type) == (403, "application/problem+json")
+                assert body["type"] == f"tag:mtls-lab.test,2026:{kind}"
+                assert body["instance"] == path
+            else:
+                assert (status, media_type) == (200, "application/json")
+                assert body.keys() == public[2].keys()
+                assert {**body, "message": ""} == {**public[2], "message": ""}
+
+
+def test_the_log_says_who_was_forbidden(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.OPTIONAL)
+    _, _, problem = get(running, "client-operator", "/admin?secret=1")
+    assert problem["rule"] == 'organizational unit "Lab Admins"'
+    lines = [line for line in running.log.read_text().splitlines() if line.startswith("INFO forbidden ")]
+    assert any("path=/admin problem=certificate-forbidden" in line and "CN=client-operator" in line for line in lines)
+    assert not any("secret" in line for line in lines)

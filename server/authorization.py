@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import Depends, HTTPException
 from pydantic import BaseModel
@@ -142,7 +143,7 @@ def _refusal(
     identity: ClientIdentity | None = None,
     rule: str | None = None,
 ) -> ForbiddenError:
-    path = connection.url.path  # without the query, which may hold what is nobody's business
+    path = quote(connection.scope["path"])  # without the query, which may hold what is nobody's business
     who = {"subject": identity.subject or None, "sha256": identity.sha256} if identity else {}
     event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, **who)
     # The handlers of the application that runs: so it need not register ours. One it has registered stays.

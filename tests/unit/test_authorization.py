@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from asgi import Answer, ask
 from cryptography import x509
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.exception_handlers import http_exception_handler
 from named import certificate, connection, identity
 from starlette.responses import PlainTextResponse
 from test_identity import UNREADABLE, unreadable
@@ -329,6 +331,31 @@ def test_an_application_may_answer_itself() -> None:
     app.add_exception_handler(ForbiddenError, lambda _, error: PlainTextResponse(error.problem.title, 418))  # type: ignore[attr-defined]
     answer = ask(app, "/private", tls=tls())
     assert (answer.status, answer.body) == (418, b"A client certificate is needed")
+
+
+def test_an_application_below_another_is_served_the_same() -> None:
+    outer = FastAPI()
+    outer.mount("/below", service())
+    assert kind(get(outer, "/below/private")) == "certificate-required"
+    assert get(outer, "/below/private", certificate(("CN", "a"))).status == 200
+
+
+def test_the_instance_is_a_path_however_it_was_asked_for() -> None:
+    app = FastAPI()
+
+    @app.get("/{anything:path}")
+    async def anything(caller: Caller) -> str:
+        return caller.subject
+
+    assert ask(app, "/a b/<script>", tls=tls()).json["instance"] == "/a%20b/%3Cscript%3E"
+
+
+def test_without_its_handler_the_answer_is_a_problem_still() -> None:
+    """RFC 9457 3.1: every member may be absent. So is the case where Starlette's handlers can't be reached."""
+    problem = Problem(type="about:blank", title="Forbidden", status=403, detail="Connect again.", instance="/")
+    response = asyncio.run(http_exception_handler(Request({"type": "http"}), ForbiddenError(problem)))
+    assert (response.status_code, response.headers["content-type"]) == (403, "application/problem+json")
+    assert response.body == b'{"detail":"Connect again."}'
 
 
 def test_a_socket_is_refused_before_it_is_accepted() -> None:

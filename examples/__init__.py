@@ -1,0 +1,1 @@
+"""Examples of what to build with the `server` folder."""

@@ -9,22 +9,25 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 import ca.clients
 import ca.servers  # noqa: F401  # each registers its credentials
+from ca import rotation
 from ca.certificates import Credential, make, san_text
-from ca.credentials import AUTHORITIES, CLIENTS, SERVERS, healthcheck
+from ca.credentials import CLIENTS, SERVERS, healthcheck
 from ca.credentials import recipes as recipes_of
 from ca.recipe import SELF, Recipe
-from ca.store import AUTHORITY, CERT, CHAIN, FULLCHAIN, KEY, Store, write_file
-from catalogue import Catalogue, LabError, ManifestError, Trust, nearest
+from ca.revocation import publish
+from ca.rotation import Rotation, Step, What
+from ca.store import AUTHORITY, CARRIED, CERT, CHAIN, FULLCHAIN, KEY, LEDGER, RETIRED, Store
+from ca.store import write_changed as _write_changed
+from catalogue import GOOD_SERVER, Catalogue, LabError, ManifestError, Trust, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
@@ -35,38 +38,50 @@ TRUST_FILES: dict[Trust, tuple[str, ...]] = {
     Trust.INTERMEDIATE: ("validation-intermediate",),
     Trust.MIXED: ("validation-intermediate", "validation-root", "public-root"),
 }
-_LEDGER = "ledger.json"
-
 _DNS_NAME = re.compile(r"(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
 @dataclass(frozen=True)
 class Issuance:
-    """What an issue did: names and why each was issued; how many were kept; what a server may serve now."""
+    """What an issue did: names and why each was issued; how many were kept; what a server may serve and trust now."""
 
     issued: dict[str, str]
     kept: int
     served: Mapping[str, Credential]
+    trusted: Mapping[Trust, bytes]
 
 
-def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Callable[[str], None] = print) -> Issuance:
+def issue(
+    catalogue: Catalogue,
+    store: Store,
+    server_names: str = "",
+    say: Callable[[str], None] = print,
+    rotate: tuple[What, Step | None] | None = None,
+) -> Issuance:
     """Complete the set of certificates in a store.
 
     Args:
         server_names: further names of the server, separated by commas: DNS names or IP addresses.
         say: called with a line for each certificate that is issued.
+        rotate: what is to be issued anew, and for a root which step of that, or None for the next.
 
     Raises:
         LabError: a name is no name, the catalogue needs a credential that nobody makes, a folder can't be
-            written.
+            written, it is another step's turn.
     """
-    recipes = list(_recipes(catalogue, parse_names(server_names)))
+    leaves = _leaves(catalogue, parse_names(server_names))
     with store.locked():
         ledger = _ledger(store, say)
+        turned = _rotated(catalogue, store, ledger, rotate)
+        recipes = sorted((*turned.authorities(), *leaves), key=lambda r: r.role not in (*AUTHORITY, "faulty"))
+        reasons = {recipe.name: recipe.revoked for recipe in recipes if recipe.revoked}
         issued: dict[str, str] = {}
         credentials: dict[str, Credential] = {}
-        entries: dict[str, Issued] = {}
+        entries = {name: entry for name, entry in ledger.items() if entry.role in CARRIED}
         for recipe in recipes:
+            if issued and recipe.name == "healthcheck":  # the first leaf: what it needs is published before it
+                _publish(store, credentials, turned)
+                publish(store, ledger | entries, reasons)
             folder = store.folder(recipe.role, recipe.name)
             issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
             held = store.read(recipe, issuer)
@@ -74,6 +89,8 @@ def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Calla
                 fact = "its files are missing or damaged, and everything it signed depends on it"
                 raise LabError(f"could not keep {recipe.name}", fact, "make clean up")
             why = _why_issue(recipe, held, issuer, ledger.get(recipe.name))
+            if rotate and rotate[0] is What.SERVER and recipe.name == GOOD_SERVER:
+                why = why or "it is rotated"
             if held and not why and not store.holds(folder, held):
                 why = "its chain was damaged"
             if why or held is None:
@@ -89,11 +106,13 @@ def issue(catalogue: Catalogue, store: Store, server_names: str = "", say: Calla
             entries[recipe.name] = _entry(recipe, held, issuer)
             if issued.get(recipe.name):
                 _save(store, Manifest(catalogue.sha256, ledger | entries))
-        _publish(store, credentials)
+        trusted = _publish(store, credentials, turned)
+        publish(store, entries, reasons)
         _save(store, Manifest(catalogue.sha256, entries))
         published = {n: e for n, e in entries.items() if e.role in ("client", "server")}
         _write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
-    return Issuance(issued, len(recipes) - len(issued), credentials)
+        rotation.save(store, replace(turned, unfinished=""))
+    return Issuance(issued, len(recipes) - len(issued), credentials, trusted)
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -118,7 +137,7 @@ def ledger(store: Store) -> dict[str, Issued]:
     Raises:
         ManifestError: nothing was, or the record of it is corrupt.
     """
-    return load_manifest(store.private / _LEDGER).credentials
+    return load_manifest(store.private / LEDGER).credentials
 
 
 def serving(done: Issuance, catalogue: Catalogue, name: str, trust: str) -> dict[str, str]:
@@ -135,21 +154,37 @@ def serving(done: Issuance, catalogue: Catalogue, name: str, trust: str) -> dict
     if trust not in tuple(Trust):
         fact = f"no such trust file; {nearest(trust, tuple(Trust))}"
         raise LabError(f"could not trust {trust or '(none was named)'}", fact, f"make up TRUST={Trust.FULLCHAIN}")
-    read = (name, "healthcheck", *TRUST_FILES[Trust(trust)])
-    digest = hashlib.sha256(b"".join(done.served[credential].cert_pem() for credential in read)).hexdigest()[:12]
+    read = (done.served[name].cert_pem(), done.served["healthcheck"].cert_pem(), done.trusted[Trust(trust)])
+    digest = hashlib.sha256(b"".join(read)).hexdigest()[:12]
     pass_phrase = done.served[name].pass_phrase
     return {"LAB_GENERATION": digest} | ({"UVICORN_SSL_KEYFILE_PASSWORD": pass_phrase} if pass_phrase else {})
 
 
-def _recipes(catalogue: Catalogue, sans: tuple[str, ...]) -> Iterator[Recipe]:
-    yield from AUTHORITIES
-    yield healthcheck()
+def _rotated(
+    catalogue: Catalogue, store: Store, ledger: dict[str, Issued], rotate: tuple[What, Step | None] | None
+) -> Rotation:
+    """Begin a rotation of an authority, complete the renaming of one, and return how far it is."""
+    if rotate and rotate[0] is not What.SERVER:
+        what, step = rotate
+        rotation.save(store, rotation.begin(rotation.read(store), what, step, ledger))
+    before = dict(ledger)
+    turned = rotation.settle(store, ledger)
+    if ledger != before:
+        _save(store, Manifest(catalogue.sha256, ledger))
+    rotation.save(store, turned)
+    return turned
+
+
+def _leaves(catalogue: Catalogue, sans: tuple[str, ...]) -> list[Recipe]:
+    """Return what the catalogue needs besides the authorities, the health check's leaf first."""
     made = CLIENTS | SERVERS
+    recipes = [healthcheck()]
     for name in (*catalogue.server_credentials, *catalogue.credentials):
         if name not in made:
             fact = f"nothing makes the credential {name}; {nearest(name, made)}"
             raise LabError("could not issue the catalogue", fact, "edit ca/clients.py or ca/servers.py")
-        yield from recipes_of(name, sans)
+        recipes += recipes_of(name, sans)
+    return recipes
 
 
 def _why_issue(recipe: Recipe, held: Credential | None, issuer: Credential | None, entry: Issued | None) -> str:
@@ -183,12 +218,23 @@ def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _publish(store: Store, credentials: dict[str, Credential]) -> None:
-    """Write the trust files beside the credentials."""
+def _publish(store: Store, credentials: dict[str, Credential], turned: Rotation) -> dict[Trust, bytes]:
+    """Write the trust files beside the credentials, and return what they hold."""
+
+    def pem(name: str) -> bytes:
+        return (
+            credentials[name].cert_pem() if name in credentials else (store.folder(RETIRED, name) / CERT).read_bytes()
+        )
+
+    trusted = {
+        trust: b"".join(pem(name) for anchor in anchors for name in (anchor, *turned.trusted_too(anchor)))
+        for trust, anchors in TRUST_FILES.items()
+    }
     for folder in (store.server, store.client):
-        _write_changed(folder / PUBLIC_ROOT, credentials["public-root"].cert_pem())
-        for trust, names in TRUST_FILES.items():
-            _write_changed(folder / f"{trust}.pem", b"".join(credentials[name].cert_pem() for name in names))
+        _write_changed(folder / PUBLIC_ROOT, pem("public-root"))
+        for trust, data in trusted.items():
+            _write_changed(folder / f"{trust}.pem", data)
+    return trusted
 
 
 def _entry(recipe: Recipe, credential: Credential, issuer: Credential | None) -> Issued:
@@ -215,7 +261,7 @@ def _entry(recipe: Recipe, credential: Credential, issuer: Credential | None) ->
 
 def _ledger(store: Store, say: Callable[[str], None]) -> dict[str, Issued]:
     """Return what was issued. A corrupt ledger is as good as none: whole roots and intermediates are kept."""
-    path = store.private / _LEDGER
+    path = store.private / LEDGER
     try:
         return load_manifest(path).credentials if path.exists() else {}
     except ManifestError as error:
@@ -224,12 +270,7 @@ def _ledger(store: Store, say: Callable[[str], None]) -> dict[str, Issued]:
 
 
 def _save(store: Store, manifest: Manifest) -> None:
-    _write_changed(store.private / _LEDGER, manifest.dumps())
-
-
-def _write_changed(path: Path, data: bytes) -> None:
-    if not path.exists() or path.read_bytes() != data:
-        write_file(path, data)
+    _write_changed(store.private / LEDGER, manifest.dumps())
 
 
 def _sha256(certificate: x509.Certificate) -> str:

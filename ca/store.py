@@ -20,6 +20,9 @@ from ca.recipe import Recipe
 from catalogue import LabError
 
 AUTHORITY = ("root", "intermediate")
+RETIRED = "retired"  # the role of an authority that was rotated, and still vouches for what it signed
+CARRIED = (RETIRED,)  # what the ledger keeps although no recipe makes it
+LEDGER = "ledger.json"
 CERT, CHAIN, FULLCHAIN, KEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
 _TEMPORARY = ".writing-"
 
@@ -36,6 +39,8 @@ class Store:
         """Return the folder of a credential by its role."""
         if role in (*AUTHORITY, "faulty"):
             return self.private / name
+        if role == RETIRED:
+            return self.private / RETIRED / name
         return self.server / name if role in ("server", "healthcheck") else self.client / "clients" / name
 
     @contextmanager
@@ -100,6 +105,12 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(descriptor)
     os.replace(temporary, path)
+
+
+def write_changed(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file unless it says the same already: what nobody changed keeps its time."""
+    if not path.exists() or path.read_bytes() != data:
+        write_file(path, data, mode)
 
 
 def _unwritable(error: OSError) -> LabError:

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 from starlette.requests import HTTPConnection
 
 from server.identity import ClientIdentity, client_identity
@@ -63,3 +63,21 @@ def identity(*names: tuple[str, str], sans: Sequence[str | x509.GeneralName] = (
     known = client_identity(connection(certificate(*names, sans=sans)))
     assert known
     return known
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    return bytes([tag, len(content)]) + content
+
+
+# Subject alternative names that OpenSSL takes and `cryptography` does not.
+UNREADABLE = {
+    "an e-mail address in Latin-1": tlv(0x81, b"zo\xeb@lab.test"),
+    "an IP address of three bytes": tlv(0x87, b"abc"),
+    "an EDI party": tlv(0xA5, tlv(0xA1, tlv(0x0C, b"x"))),
+}
+
+
+def unreadable(name: bytes) -> str:
+    """Return an administrator's certificate (PEM) with such a name."""
+    san = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, tlv(0x30, name))
+    return certificate(("CN", "a"), ("OU", "Lab Admins"), extensions=[(san, False)])

@@ -12,9 +12,8 @@ from asgi import Answer, ask
 from cryptography import x509
 from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.exception_handlers import http_exception_handler
-from named import certificate, connection, identity
+from named import UNREADABLE, certificate, connection, identity, unreadable
 from starlette.responses import PlainTextResponse
-from test_identity import UNREADABLE, unreadable
 
 from server import app as application
 from server.authorization import FORBIDDEN, Caller, ForbiddenError, Problem, require

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import ExtensionOID
-from named import KEY_PEM, certificate, connection, identity
+from named import KEY_PEM, UNREADABLE, certificate, connection, identity, unreadable
 
 from server.identity import client_identity, is_spiffe_id
 
@@ -152,22 +151,6 @@ def test_a_second_request_costs_next_to_nothing() -> None:
     alive = connection(certificate(("CN", "a")), certificate(("CN", "b")))
     assert client_identity(alive) is client_identity(alive)
     assert min(timeit.repeat(lambda: client_identity(alive), number=1000, repeat=20)) / 1000 < CACHED_S
-
-
-def tlv(tag: int, content: bytes) -> bytes:
-    return bytes([tag, len(content)]) + content
-
-
-UNREADABLE = {
-    "an e-mail address in Latin-1": tlv(0x81, b"zo\xeb@lab.test"),
-    "an IP address of three bytes": tlv(0x87, b"abc"),
-    "an EDI party": tlv(0xA5, tlv(0xA1, tlv(0x0C, b"x"))),
-}
-
-
-def unreadable(name: bytes) -> str:
-    san = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, tlv(0x30, name))
-    return certificate(("CN", "a"), ("OU", "Lab Admins"), extensions=[(san, False)])
 
 
 def accepted_by_openssl(pem: str, folder: Path) -> bytes | None:

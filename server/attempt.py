@@ -141,6 +141,8 @@ class _Seen:
             return self.alert
         if raw.content == messages.CHANGE_CIPHER_SPEC:
             return "for middleboxes only" if self.tls == "1.3" else None
+        if raw.kind == messages.FINISHED and self.tls == "1.2":
+            return "encrypted, like all that the sender sends from now on"
         if not raw.data:
             return None
         if raw.kind == messages.CLIENT_HELLO:

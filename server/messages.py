@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from cryptography import x509
 
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22  # content types, RFC 8446 5.1
-CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE = 1, 2, 11, 12
+CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, FINISHED = 1, 2, 11, 12, 20
 TLS_1_3 = 0x0304
 MAX_NAME = 300  # characters of a name that are shown
+MAX_SUBJECTS = 10  # certificates of a chain whose names are
 _HEADER_BYTES = 4  # of a handshake message: its type, and a length of 3 bytes
 _SERVER_NAME, _SUPPORTED_VERSIONS, _KEY_SHARE = 0, 43, 51  # extensions
 _NAMED_CURVE = 3  # RFC 8422 5.4
@@ -35,7 +36,7 @@ _MESSAGES = {
     14: "ServerHelloDone",
     15: "CertificateVerify",
     16: "ClientKeyExchange",
-    20: "Finished",
+    FINISHED: "Finished",
     22: "CertificateStatus",
     24: "KeyUpdate",
     25: "CompressedCertificate",
@@ -183,7 +184,7 @@ def subjects(certificate: bytes, version: int) -> tuple[str, ...]:
         if version == TLS_1_3:
             fields.vector(1)  # certificate_request_context
         fields.take(3)  # the list's length
-        while not fields.at_end():
+        while not fields.at_end() and len(found) < MAX_SUBJECTS:
             found.append(_subject(fields.vector(3)))
             if version == TLS_1_3:
                 fields.vector(2)  # the certificate's extensions

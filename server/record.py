@@ -17,7 +17,7 @@ from server.attempt import READ, Attempt, Outcome, Raw, attempt_of
 
 MAX_ATTEMPTS = 500
 MAX_MESSAGES = 40  # of one handshake; more are counted, not kept
-MAX_KEPT_BYTES = 10 * 1024  # of one handshake
+MAX_KEPT_BYTES = 8 * 1024  # of one handshake
 MAX_MESSAGE_BYTES = 6 * 1024
 MAX_FOLLOWERS = 20
 HEARTBEAT_S = 10.0

@@ -62,8 +62,9 @@ class ClientIdentity(BaseModel):
     lower-case hex, the validity is UTC. `verified` tells that OpenSSL built a path to the trust file.
 
     `chain` are the SHA-256 fingerprints of the verified chain, leaf first and trust anchor last, if `chain_known`. With
-    PARTIAL_CHAIN (LAB_VERIFY_STRICT) an intermediate in the trust file is such an anchor. If not `chain_known`, it is the leaf alone: before Python 3.13, after a resumed session (OpenSSL keeps the leaf in the session and
-    not the chain; all else here remains known), and for a leaf that is itself the trust anchor.
+    PARTIAL_CHAIN (LAB_VERIFY_STRICT) an intermediate in the trust file is such an anchor. If not `chain_known`, it is
+    the leaf alone: before Python 3.13, after a resumed session (OpenSSL keeps the leaf in the session and not the
+    chain; all else here remains known), and for a leaf that is itself the trust anchor.
 
     `unsafe_names` are the names with a character that can't be seen, like `CN U+0000`; `server.authorization` refuses
     them, and so should you before you compare a name.

@@ -1,4 +1,4 @@
-"""`python -m ca`: issue, list and show the lab's certificates.
+"""`python -m ca`: issue, list, show, revoke and rotate the lab's certificates.
 
 Reads LAB_STATE (the folder that holds ca-private, server-tls and client-tls), LAB_SERVER_NAMES, and what is to be
 served: LAB_SERVER_CREDENTIAL and LAB_TRUST.
@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import catalogue
+from ca import commands_revocation
 from ca.issue import issue, ledger, serving
 from ca.store import CERT, Store
 from catalogue import GOOD_SERVER, LabError, Trust, nearest
@@ -23,19 +24,17 @@ def main() -> int:
     """Run one command; print results on stdout, progress and errors on stderr. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ca", description="The lab's certificate authority.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("issue", help="issue what is missing; print what the server's environment needs")
-    commands.add_parser("list", help="list everything that was issued")
+    issuing = commands.add_parser("issue", help="issue what is missing; print what the server's environment needs")
+    issuing.set_defaults(run=_issue)
+    commands.add_parser("list", help="list everything that was issued").set_defaults(run=_list)
     show = commands.add_parser("show", help="print one certificate in words and as PEM")
     show.add_argument("name")
+    show.set_defaults(run=_show)
+    commands_revocation.add(commands)
     arguments = parser.parse_args()
     store = Store(Path(os.environ.get("LAB_STATE") or ".lab"))
     try:
-        if arguments.command == "issue":
-            _issue(store)
-        elif arguments.command == "list":
-            _list(store)
-        else:
-            _show(store, arguments.name)
+        arguments.run(store, arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `make list | head`: whoever reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,7 +46,7 @@ def main() -> int:
     return 0
 
 
-def _issue(store: Store) -> None:
+def _issue(store: Store, arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     known = catalogue.load()
     names = os.environ.get("LAB_SERVER_NAMES", "")
@@ -59,13 +58,14 @@ def _issue(store: Store) -> None:
         print(f"{variable}={value}")
 
 
-def _list(store: Store) -> None:
+def _list(store: Store, arguments: argparse.Namespace) -> None:
     for name, entry in ledger(store).items():
         until = datetime.fromisoformat(entry.not_after)
         print(f"{name:26} {entry.role:13} until {until:%Y-%m-%d}  {entry.subject}")
 
 
-def _show(store: Store, name: str) -> None:
+def _show(store: Store, arguments: argparse.Namespace) -> None:
+    name = arguments.name
     entries = ledger(store)
     if not name:
         raise LabError("could not show a certificate", "none was named", "make show NAME=client-good")

@@ -15,6 +15,7 @@ from ca.recipe import BACKDATED, DAY
 
 LIFETIME = 30 * DAY
 UNSPECIFIED = x509.ReasonFlags.unspecified.value
+ON_HOLD = x509.ReasonFlags.certificate_hold.value
 # removeFromCRL is for delta lists alone (RFC 5280 5.3.1).
 REASONS = tuple(reason.value for reason in x509.ReasonFlags if reason is not x509.ReasonFlags.remove_from_crl)
 

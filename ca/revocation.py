@@ -144,7 +144,7 @@ def describe(store: Store) -> str:
     load_manifest(store.private / LEDGER)
     index = read_index(store)
     names = {entry.serial: entry.name for entry in index.revoked}
-    return "\n\n".join(crl.words(lists.current, names) for lists in index.lists.values())
+    return "\n\n".join(sorted(crl.words(lists.current, names) for lists in index.lists.values()))
 
 
 def _publish(store: Store, entries: Mapping[str, Issued], index: Index, now: datetime) -> None:

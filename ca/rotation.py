@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ca.credentials import AUTHORITIES, authority, root
 from ca.recipe import Recipe
-from ca.store import RETIRED, Store, write_changed
+from ca.store import AUTHORITY, RETIRED, Store, write_changed
 from catalogue import LabError, nearest
 from catalogue.manifest import Issued
 
@@ -223,6 +223,7 @@ def _folder(store: Store, name: str) -> Path:
 
 
 def _until(ledger: Mapping[str, Issued], name: str) -> str:
-    """Return when the last certificate expires that an authority signed: the ledger has the newest of each name."""
+    """Return when the last leaf expires that an authority signed: the ledger has the newest of each name."""
     sha256 = ledger[name].sha256 if name in ledger else ""
-    return max((e.not_after for e in ledger.values() if e.issuer_sha256 == sha256), default="")
+    leaves = [e for e in ledger.values() if e.issuer_sha256 == sha256 and e.role not in (*AUTHORITY, "faulty")]
+    return max((leaf.not_after for leaf in leaves), default="")

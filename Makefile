@@ -34,8 +34,8 @@ export LAB_HANDSHAKE_TIMEOUT_S LAB_REQUEST_HEAD_TIMEOUT_S LAB_MAX_HANDSHAKES LAB
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
-.PHONY: help up serve test-off test-optional test-required test-servers matrix probe explain certs shell list show logs \
-	status down clean test bench observe docs lock check knobs
+.PHONY: help up serve test-off test-optional test-required test-servers matrix probe explain certs shell list show \
+	revoke unrevoke crl rotate logs status down clean test bench observe docs lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -83,6 +83,22 @@ list: check ## list everything that was issued
 
 show: check ## print a certificate in words: NAME=<name>
 	@$(CA) show "$(NAME)"
+
+revoke: check ## revoke a client: CREDENTIAL=client-good [REASON=keyCompromise]
+	@$(CA) revoke "$(CREDENTIAL)" --reason "$(REASON)"
+	@sh scripts/certs.sh certs
+	@sh scripts/revoked.sh
+
+unrevoke: check ## take a client off the revocation list: CREDENTIAL=client-good
+	@$(CA) unrevoke "$(CREDENTIAL)"
+	@sh scripts/certs.sh certs
+	@sh scripts/revoked.sh
+
+crl: check ## print the revocation lists in words
+	@$(CA) crl
+
+rotate: check ## WHAT=server|intermediate|root [STEP=introduce|move|retire]: renew it under the running server
+	@CA='$(CA)' WHAT='$(WHAT)' STEP='$(STEP)' sh scripts/rotate.sh
 
 shell: check ## open a shell with the clients and the files at hand
 	$(SHELL_HERE)

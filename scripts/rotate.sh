@@ -47,7 +47,7 @@ rotate() { # what the CA is asked; prints what is so now, and waits until the se
     fi
 }
 
-case $WHAT in server | intermediate | root) ;; *) error "could not rotate ${WHAT:-}" "it is none of server, intermediate, root" "make rotate WHAT=server" ;; esac
+case $WHAT in server | intermediate | root) ;; *) error "unknown WHAT" "'$WHAT' is none of server, intermediate, root" "make rotate WHAT=server" ;; esac
 case $STEP in '' | introduce | move | retire) ;; *) error "unknown STEP" "'$STEP' is none of introduce, move, retire" "make rotate WHAT=root" ;; esac
 running || error "could not show a rotation" "no server runs that could take it over" "make up"
 case $(log | sed -n 's/^INFO:* *serving server=\([a-z]*\).*/\1/p' | tail -n 1) in

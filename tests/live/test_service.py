@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -153,6 +154,15 @@ def test_unreachable_and_untrusted_services_are_502(state: Path, tmp_path: Path,
         assert words in str(problem["detail"])
 
 
+def test_a_silent_service_is_504(state: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts by its backlog, and says nothing
+        environ = orders_environ(files(state, SERVICE), silent.getsockname()[1])
+        with service(state, "examples.orders:app", tmp_path / "log", **environ) as orders:
+            answers = [get(state, orders.port, path) for path in ROUTES]
+    assert [status for status, _ in answers] == [504, 504]
+    assert {problem["detail"] for _, problem in answers} == {"The inventory did not answer in time."}
+
+
 def test_without_identity_the_callee_refuses(state: Path, inventory: Service) -> None:
     """The negative twin: it is the certificate that opens the door."""
     context = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
@@ -242,6 +252,19 @@ def test_requests_verify_true_does_not_trust_a_private_root(state: Path, invento
         session.verify = str(good.trust)
         assert session.get(f"https://localhost:{inventory.port}/stock/nut", timeout=10).status_code == 200
     assert "was not accepted" in str(tls_reason(caught.value))
+
+
+def test_requests_verify_true_adds_public_roots_to_a_context(state: Path, inventory: Service) -> None:
+    caller = ThreadCaller(files(state, SERVICE), f"https://localhost:{inventory.port}")
+    with closing(caller), caller.session() as session:
+        context = session.get_adapter("https://")._context  # type: ignore[attr-defined]
+        assert caller.get("/stock/nut", {}).status_code == 200
+        ours = len(context.get_ca_certs())
+        assert ours == 1
+        session.close()
+        session.verify = True
+        assert caller.get("/stock/nut", {}).status_code == 200
+        assert len(context.get_ca_certs()) > ours + 50
 
 
 def test_requests_cert_for_each_request(state: Path, inventory: Service) -> None:

@@ -56,6 +56,11 @@ class Connection:
 # Set by `server.loop` for the task, and so the callbacks, of each connection.
 CONNECTION: ContextVar[Connection | None] = ContextVar("CONNECTION", default=None)
 
+# Where a connection goes when its handshake is over: every record of every request would call back, a tenth of the
+# rate. The setter is `ssl`'s own, for server names; the session and what was verified stay with the connection.
+_UNWATCHED = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+_UNWATCHED.verify_mode = ssl.CERT_REQUIRED  # or getpeercert() would call every certificate unverified
+
 
 class StaleSessionError(ssl.SSLError):
     """A session was resumed whose certificate is good no longer: OpenSSL does not verify it again."""
@@ -124,6 +129,7 @@ class ExplainedHandshake(ssl.SSLObject):
             if self.context.verify_mode != ssl.CERT_NONE:
                 self.terms.open[self] = connection
             self._record(connection, "accepted", None)
+        self.context = _UNWATCHED
 
     def client_chain(self) -> Sequence[bytes]:
         """Return the client's verified chain (DER, leaf first); the leaf alone before Python 3.13 and if resumed."""

@@ -83,10 +83,10 @@ def _workloads(folder: Path) -> list[Workload]:
     kept = {"explained": 0.97, "explained, log on": 0.97}
     made = {"explained": 0.95, "explained, log on": 0.85}
     return [
-        Workload("requests, GET /healthz", lambda port, s: load.requests(port, new, "/healthz", s), kept),
-        Workload("requests, GET / (*)", lambda port, s: load.requests(port, new, "/", s), {}),
-        Workload("handshakes, TLS 1.3", lambda port, s: load.handshakes(port, new, s), made),
-        Workload("handshakes, TLS 1.2", lambda port, s: load.handshakes(port, old, s), made),
+        Workload("GET /healthz", lambda port, s: load.requests(port, new, "/healthz", s), kept),
+        Workload("GET / (*)", lambda port, s: load.requests(port, new, "/", s), {}),
+        Workload("handshake, TLS 1.3", lambda port, s: load.handshakes(port, new, s), made),
+        Workload("handshake, TLS 1.2", lambda port, s: load.handshakes(port, old, s), made),
     ]
 
 
@@ -108,7 +108,15 @@ def measure(workloads: list[Workload], servers: list[Served], rounds: int, secon
                     busy[server.name].append((after - before) / amount.seconds)
         stock, *others = (server.name for server in servers)
         figures += [
-            Figure(workload.name, name, slices[stock], slices[name], busy[name], workload.targets.get(name))
+            Figure(
+                workload.name,
+                name,
+                slices[stock],
+                slices[name],
+                workload.targets.get(name),
+                busy[stock],
+                busy[name],
+            )
             for name in others
         ]
     return figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,19 +13,22 @@ from statistics import median, quantiles
 from rich.console import Console
 from rich.table import Table
 
-_WIDTH = 110
+_WIDTH = 120
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A load on one kind of server against stock: rates per second, slice by slice, and the share of time it worked."""
+    """A load on one kind of server against stock, slice by slice: rates per second, and the share of the time that the
+    server computed (empty where the system does not say).
+    """
 
     load: str
     server: str
     stock: list[float]
     other: list[float]
-    busy: list[float]
     target: float | None
+    stock_busy: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
 
     @property
     def ratios(self) -> list[float]:
@@ -36,6 +39,13 @@ class Figure:
     def ratio(self) -> float:
         """The median of the rounds' ratios."""
         return median(self.ratios)
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The median ratio of what a second of the server's CPU time did: other programs hardly change it."""
+        slices = zip(self.stock, self.stock_busy, self.other, self.busy, strict=False)
+        ratios = [(other / busy) / (stock / stock_busy) for stock, stock_busy, other, busy in slices]
+        return median(ratios) if ratios else None
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -59,6 +69,7 @@ class Figure:
             "per_s": median(self.other),
             "ratio": self.ratio,
             "spread": self.spread,
+            "cpu_ratio": self.cpu_ratio,
             "busy": median(self.busy) if self.busy else None,
             "target": self.target,
         }
@@ -79,7 +90,7 @@ def print_table(figures: list[Figure], rounds: int, seconds: float) -> None:
     table = Table(title=f"explained against stock: {rounds} rounds of {seconds:g} s, medians", title_justify="left")
     for column in ("load", "server"):
         table.add_column(column)
-    for column in ("stock /s", "this /s", "ratio", "middle half", "target", "busy"):
+    for column in ("stock /s", "this /s", "ratio", "middle half", "target", "CPU ratio", "busy"):
         table.add_column(column, justify="right")
     for figure in figures:
         target = "" if figure.target is None else f"{figure.target:.2f} {'MISSED' if figure.misses else 'met'}"
@@ -91,12 +102,14 @@ def print_table(figures: list[Figure], rounds: int, seconds: float) -> None:
             f"{figure.ratio:.3f}",
             "{:.3f}-{:.3f}".format(*figure.spread),
             target,
+            "?" if figure.cpu_ratio is None else f"{figure.cpu_ratio:.3f}",
             f"{median(figure.busy):.0%}" if figure.busy else "?",
         )
     console = Console(width=_WIDTH if not Console().is_terminal else None, highlight=False)
     console.print(table)
     print("(*) not the same work: stock can't know who calls, explained reads the identity and sends it.")
-    print("busy: the share of the time that the server computed; below 90 % the load, or the machine, was the limit.")
+    print("busy: the share of the time that the server computed; below 90 % the load, or the machine, was the limit,")
+    print("and then look at the CPU ratio: what the servers did for each second of their own CPU time.")
 
 
 def _processor() -> str:

@@ -164,6 +164,10 @@ class _Explaining:
         if sock is None:
             family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
             sock = socket.create_server((host or "", port or 0), family=family, backlog=backlog)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Accepted sockets inherit it. asyncio sets it itself only where the socket names its protocol, which these
+            # don't; without it a response with a body waits 40 ms for the ACK of its head.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not ssl:
             return await super().create_server(protocol_factory, sock=sock, backlog=backlog, **keywords)  # type: ignore[misc]
         sock.listen(backlog)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import catalogue
-from ca import commands_revocation
+from ca import commands_people, commands_revocation
 from ca.issue import issue, ledger, serving
 from ca.store import CERT, Store
 from catalogue import GOOD_SERVER, LabError, Trust, nearest
@@ -31,6 +31,7 @@ def main() -> int:
     show.add_argument("name")
     show.set_defaults(run=_show)
     commands_revocation.add(commands)
+    commands_people.add(commands)
     arguments = parser.parse_args()
     store = Store(Path(os.environ.get("LAB_STATE") or ".lab"))
     try:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -76,6 +76,10 @@ class Credential:
             return ()
         return tuple(c for c in self.above if self.files is Files.WITH_ROOT or c.subject != c.issuer)
 
+    def above_pem(self) -> bytes:
+        """Return everything above the certificate as PEM, the root too."""
+        return _pem(*self.above)
+
     def cert_pem(self) -> bytes:
         return _pem(self.certificate)
 
@@ -96,27 +100,9 @@ class Credential:
 
 def make(recipe: Recipe, issuer: Credential | None, now: datetime | None = None) -> Credential:
     """Make a key and a certificate from a recipe, signed by its issuer or, with None, by itself."""
-    now = (now or datetime.now(UTC)).replace(microsecond=0)
     key = _MAKE_KEY[recipe.key]()
-    subject = _name(recipe)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + recipe.validity.start)
-        .not_valid_after(now + recipe.validity.end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    for extension, critical in _extensions(recipe):
-        builder = builder.add_extension(extension, critical)
-    if issuer and recipe.authority_key_identifier:
-        identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-        builder = builder.add_extension(authority, critical=False)
     signer = issuer.key if issuer else key
-    certificate = builder.sign(signer, hashes.SHA256())
+    certificate = certify(recipe, key.public_key(), issuer, signer, now)
     if recipe.signature is Signature.SHA_1:
         certificate = sign_with_sha1(certificate, signer)
     elif recipe.signature is Signature.BROKEN:
@@ -124,6 +110,35 @@ def make(recipe: Recipe, issuer: Credential | None, now: datetime | None = None)
     above = (issuer.certificate, *issuer.above) if issuer else ()
     kept = _MAKE_KEY[recipe.key]() if recipe.files is Files.WRONG_KEY else key
     return Credential(certificate, kept, above, recipe.files, recipe.pass_phrase)
+
+
+def certify(
+    recipe: Recipe,
+    public_key: CertificatePublicKeyTypes,
+    issuer: Credential | None,
+    signer: CertificateIssuerPrivateKeyTypes,
+    now: datetime | None = None,
+) -> x509.Certificate:
+    """Make a certificate of a public key from a recipe: the private key may be somebody else's."""
+    now = (now or datetime.now(UTC)).replace(microsecond=0)
+    subject = _name(recipe)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + recipe.validity.start)
+        .not_valid_after(now + recipe.validity.end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+    for extension, critical in _extensions(recipe):
+        builder = builder.add_extension(extension, critical)
+    if issuer and recipe.authority_key_identifier:
+        identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+        builder = builder.add_extension(authority, critical=False)
+    return builder.sign(signer, hashes.SHA256())
 
 
 def load(recipe: Recipe, issuer: Credential | None, cert_pem: bytes, key_pem: bytes) -> Credential:

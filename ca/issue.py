@@ -19,13 +19,15 @@ from cryptography.hazmat.primitives import hashes
 import ca.clients
 import ca.servers  # noqa: F401  # each registers its credentials
 from ca import rotation
+from ca.adopt import ADOPTED, RECIPE, adopted
 from ca.certificates import Credential, make, san_text
 from ca.credentials import CLIENTS, SERVERS, healthcheck
 from ca.credentials import recipes as recipes_of
+from ca.people import entry_of
 from ca.recipe import SELF, Recipe
 from ca.revocation import publish
 from ca.rotation import Rotation, Step, What
-from ca.store import AUTHORITY, CARRIED, CERT, CHAIN, FULLCHAIN, KEY, LEDGER, RETIRED, Store
+from ca.store import AUTHORITY, CARRIED, CERT, CHAIN, FULLCHAIN, KEY, LEDGER, PERSON, RETIRED, Store
 from ca.store import write_changed as _write_changed
 from catalogue import GOOD_SERVER, Catalogue, LabError, ManifestError, Trust, nearest
 from catalogue.manifest import NAME, Issued, Manifest
@@ -78,12 +80,18 @@ def issue(
         issued: dict[str, str] = {}
         credentials: dict[str, Credential] = {}
         entries = {name: entry for name, entry in ledger.items() if entry.role in CARRIED}
+        theirs = adopted(store)
+        if theirs:
+            credentials[ADOPTED] = theirs
+            entries[ADOPTED] = entry_of(RECIPE, theirs.certificate, next(iter(theirs.above), None))
         for recipe in recipes:
             if issued and recipe.name == "healthcheck":  # the first leaf: what it needs is published before it
                 _publish(store, credentials, turned)
                 publish(store, ledger | entries, reasons)
             folder = store.folder(recipe.role, recipe.name)
             issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
+            if theirs and recipe.issuer == rotation.INTERMEDIATE and recipe.role in ("client", "healthcheck"):
+                issuer = theirs
             held = store.read(recipe, issuer)
             if held is None and recipe.role in AUTHORITY and (recipe.name in ledger or (folder / CERT).exists()):
                 fact = "its files are missing or damaged, and everything it signed depends on it"
@@ -109,7 +117,9 @@ def issue(
         trusted = _publish(store, credentials, turned)
         publish(store, entries, reasons)
         _save(store, Manifest(catalogue.sha256, entries))
-        published = {n: e for n, e in entries.items() if e.role in ("client", "server")}
+        published = {
+            n: e for n, e in entries.items() if e.role in ("client", "server") or (e.role == PERSON and e.files)
+        }
         _write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
         rotation.save(store, replace(turned, unfinished=""))
     return Issuance(issued, len(recipes) - len(issued), credentials, trusted)
@@ -221,10 +231,15 @@ def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def _publish(store: Store, credentials: dict[str, Credential], turned: Rotation) -> dict[Trust, bytes]:
     """Write the trust files beside the credentials, and return what they hold."""
 
+    theirs = credentials.get(ADOPTED)
+
     def pem(name: str) -> bytes:
-        return (
-            credentials[name].cert_pem() if name in credentials else (store.folder(RETIRED, name) / CERT).read_bytes()
-        )
+        if theirs and name == rotation.INTERMEDIATE:
+            return theirs.cert_pem()
+        if name not in credentials:
+            return (store.folder(RETIRED, name) / CERT).read_bytes()
+        above = theirs.above_pem() if theirs and name == rotation.ROOT else b""
+        return above + credentials[name].cert_pem()
 
     trusted = {
         trust: b"".join(pem(name) for anchor in anchors for name in (anchor, *turned.trusted_too(anchor)))

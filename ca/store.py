@@ -21,7 +21,8 @@ from catalogue import LabError
 
 AUTHORITY = ("root", "intermediate")
 RETIRED = "retired"  # the role of an authority that was rotated, and still vouches for what it signed
-CARRIED = (RETIRED,)  # what the ledger keeps although no recipe makes it
+PERSON = "person"  # the role of a certificate that a person asked for
+CARRIED = (RETIRED, PERSON)  # what the ledger keeps although no recipe makes it
 LEDGER = "ledger.json"
 CERT, CHAIN, FULLCHAIN, KEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
 _TEMPORARY = ".writing-"
@@ -41,6 +42,8 @@ class Store:
             return self.private / name
         if role == RETIRED:
             return self.private / RETIRED / name
+        if role == PERSON:
+            return self.private / "people" / name
         return self.server / name if role in ("server", "healthcheck") else self.client / "clients" / name
 
     @contextmanager

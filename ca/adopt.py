@@ -1,0 +1,188 @@
+"""Adopt one's own intermediate, an enterprise CA's for example: client certificates are then issued below it.
+
+It is checked before it is used, as whoever verifies would check it. It is kept as `ca-private/validation-adopted`,
+beside the lab's own intermediate, so that one can go back.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from ca.certificates import Credential
+from ca.recipe import SELF, Recipe
+from ca.store import CERT, KEY, Store, write_file
+from catalogue import LabError
+
+ADOPTED = "validation-adopted"
+_CURE = "make up LAB_VALIDATION_CA_CERT=intermediate.pem LAB_VALIDATION_CA_KEY=intermediate.key"
+_HOW = "see docs/validation-ca.md for one that works, and ask your CA for such a certificate"
+ABOVE = "above.pem"
+RECIPE = Recipe(ADOPTED, "intermediate", None, SELF, is_ca=True)
+
+
+def adopted(store: Store) -> Credential | None:
+    """Return the adopted intermediate with the certificates above it, or None.
+
+    Raises:
+        LabError: its files are damaged.
+    """
+    folder = store.private / ADOPTED
+    if not (folder / CERT).exists():
+        return None
+    try:
+        pem = (folder / CERT).read_bytes() + (folder / ABOVE).read_bytes() + (folder / KEY).read_bytes()
+    except OSError as error:
+        raise LabError(f"could not read {error.filename}", error.strerror or str(error), _CURE) from None
+    return check(pem, ())
+
+
+def adopt(store: Store, pem: bytes) -> tuple[Credential, bool]:
+    """Check an intermediate and keep it. Returns it and whether it is another than before.
+
+    Args:
+        pem: the intermediate, optionally followed by what is above it up to the root, and its key, in one text.
+
+    Raises:
+        LabError: it can't be used; says why. Nothing was changed.
+    """
+    public = [store.folder("root", f"public-{kind}") / CERT for kind in ("root", "intermediate")]
+    held = check(pem, tuple(x509.load_pem_x509_certificate(p.read_bytes()) for p in public if p.exists()))
+    folder = store.private / ADOPTED
+    with store.locked():
+        old = folder / CERT
+        changed = not old.exists() or old.read_bytes() != held.cert_pem()
+        if not changed and (folder / ABOVE).exists() and (folder / ABOVE).read_bytes() == held.above_pem():
+            return held, False
+        folder.mkdir(mode=0o700, exist_ok=True)
+        old.unlink(missing_ok=True)  # written last: its presence means that the rest is whole
+        write_file(folder / KEY, held.key_pem(), 0o600)
+        write_file(folder / ABOVE, held.above_pem())
+        write_file(old, held.cert_pem())
+    return held, changed
+
+
+def leave(store: Store) -> bool:
+    """Forget the adopted intermediate and its key. Returns whether there was one."""
+    with store.locked():
+        folder = store.private / ADOPTED
+        there = folder.exists()
+        (folder / CERT).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    return there
+
+
+def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Credential:
+    """Return an intermediate, its key and what is above it, if a verifier would accept what it signs.
+
+    Raises:
+        LabError: it would not; says why.
+    """
+    try:
+        certificate, *above = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise _refused("LAB_VALIDATION_CA_CERT holds no certificate in PEM", _CURE) from None
+    key = _key(pem)
+    if key.public_key() != certificate.public_key():
+        raise _refused("LAB_VALIDATION_CA_KEY is not the key of its first certificate", _CURE)
+    if certificate.public_key() in [c.public_key() for c in public]:
+        raise _refused("it is of the lab's public PKI, which signs servers: clients need another", _HOW)
+    for one in (certificate, *above):
+        _check_authority(one)
+    if certificate.subject == certificate.issuer:
+        fact = "it is a root: a root signs intermediates and is kept offline, and an intermediate can be replaced"
+        raise _refused(fact, "make an intermediate below it, as docs/validation-ca.md does")
+    _check_usage(certificate)
+    lower = certificate
+    for upper in above:
+        try:
+            lower.verify_directly_issued_by(upper)
+        except Exception:  # InvalidSignature, ValueError or TypeError: either way not this issuer's
+            fact = f"{_name(lower)} is not signed by {_name(upper)}, which follows it"
+            raise _refused(fact, "put the intermediate first, and each one's issuer after it") from None
+        lower = upper
+    for below, upper in enumerate(above):
+        length = upper.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+        if length is not None and length < below + 1 - (1 if upper.subject == certificate.subject else 0):
+            fact = f"{_name(upper)} allows {length} intermediates below it, and there are {below + 1}"
+            raise _refused(fact, _HOW)
+    return Credential(certificate, key, tuple(above))
+
+
+def _key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    if b"ENCRYPTED" in pem:
+        cure = "openssl pkey -in intermediate.key -out plain.key, then name plain.key"
+        raise _refused("LAB_VALIDATION_CA_KEY is encrypted, and nobody is there to type its pass phrase", cure)
+    start = pem.find(b"-----BEGIN ", pem.find(b"PRIVATE KEY-----") - 40) if b"PRIVATE KEY-----" in pem else -1
+    try:
+        key = load_pem_private_key(pem[start:] if start >= 0 else b"", None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _refused("LAB_VALIDATION_CA_KEY holds no private key in PEM", _CURE) from None
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        return key
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key
+    raise _refused("its key is neither RSA of 2048 bits or more nor EC", _HOW)
+
+
+def _check_authority(certificate: x509.Certificate) -> None:
+    """Refuse what is no CA certificate of today (RFC 5280 4.2.1.9, 4.2.1.3)."""
+    name, now = _name(certificate), datetime.now(UTC)
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        raise _refused(f"{name} has no basicConstraints: it is no CA certificate", _HOW) from None
+    if not constraints.ca:
+        raise _refused(f"{name} is no CA certificate (basicConstraints CA:FALSE)", _HOW)
+    if certificate.not_valid_before_utc > now:
+        raise _refused(f"{name} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC", "date -u")
+    if certificate.not_valid_after_utc < now + timedelta(days=1):
+        fact = f"{name} is valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: that is less than a day"
+        raise _refused(fact, "renew it at your CA")
+    if isinstance(certificate.signature_hash_algorithm, (hashes.SHA1, hashes.MD5)) and not _is_self_signed(certificate):
+        raise _refused(
+            f"{name} is signed with {certificate.signature_hash_algorithm.name.upper()}", "reissue it: SHA-256"
+        )
+
+
+def _check_usage(certificate: x509.Certificate) -> None:
+    name, extensions = _name(certificate), certificate.extensions
+    try:
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        usage = None
+    if usage is None or not usage.key_cert_sign:
+        raise _refused(f"{name} may not sign certificates (keyUsage has no keyCertSign)", _HOW)
+    if not usage.crl_sign:
+        raise _refused(
+            f"{name} may not sign revocation lists (keyUsage has no cRLSign), and the lab has one of it", _HOW
+        )
+    try:
+        extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:
+        raise _refused(f"{name} has no subjectKeyIdentifier, which strict verifiers demand", _HOW) from None
+    try:
+        eku = set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return
+    if not eku & {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}:
+        raise _refused(f"{name} is limited to other uses than clientAuth (extendedKeyUsage)", _HOW)
+
+
+def _is_self_signed(certificate: x509.Certificate) -> bool:
+    return certificate.subject == certificate.issuer
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()
+
+
+def _refused(fact: str, cure: str) -> LabError:
+    return LabError("could not adopt the intermediate", fact, cure)

@@ -1,0 +1,112 @@
+"""The commands for people. In a container, files come in by stdin and leave by stdout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import catalogue
+from ca import adopt, bundle, inspect, people, requests
+from ca.issue import ledger
+from ca.store import Store
+from catalogue import LabError
+
+_MAX_BYTES = 1024 * 1024
+
+
+def add(commands: Any) -> None:
+    """Add the commands to those of `python -m ca`."""
+    sign = commands.add_parser("sign", help="sign a request (PEM or DER); print the certificate and its chain")
+    sign.add_argument("file", help="the request, or - for stdin")
+    sign.add_argument("--name", default="", help="what it is called here; its common name unless given")
+    sign.set_defaults(run=_sign)
+    issue = commands.add_parser("issue-client", help="make a key and a certificate for a person or a service")
+    issue.add_argument("name")
+    issue.add_argument("--ou", action="append", default=[], help="an organizational unit; may be given more than once")
+    issue.add_argument("--uri", action="append", default=[], help=f"like spiffe://{requests.DOMAIN}/people/bob")
+    issue.add_argument("--email", action=argparse.BooleanOptionalAction, default=True)
+    issue.add_argument("--key-type", default="p256", help=", ".join(people.KEY_TYPES))
+    issue.set_defaults(run=_issue_client)
+    for parser in (sign, issue):
+        parser.add_argument("--days", default=str(people.DAYS))
+        parser.add_argument("--replace", action="store_true", help="take the place of an earlier one of that name")
+    export = commands.add_parser("export-p12", help="write a client's key and certificates to stdout, as PKCS#12")
+    export.add_argument("name")
+    export.add_argument("--legacy", action="store_true", help="3DES and SHA-1, for older macOS, Windows and Java")
+    export.add_argument("--password", default=bundle.DEFAULT_PASSWORD)
+    export.set_defaults(run=_export)
+    look = commands.add_parser("inspect", help="say what is in a certificate, chain, request, list, bundle or key")
+    look.add_argument("file", help="PEM or DER, or - for stdin")
+    look.add_argument("--password", default=bundle.DEFAULT_PASSWORD, help="of a PKCS#12 bundle")
+    look.set_defaults(run=_inspect)
+    own = commands.add_parser("adopt", help="issue clients below the intermediate on stdin: certificates, then its key")
+    own.add_argument("--none", action="store_true", help="go back to the lab's own intermediate")
+    own.set_defaults(run=_adopt)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _sign(store: Store, arguments: argparse.Namespace) -> None:
+    wish = requests.read(_read(arguments.file))
+    desk = people.Desk(store, catalogue.load(), _say)
+    pem = desk.sign(wish, arguments.name, _days(arguments.days), again=arguments.replace)
+    print(pem.decode(), end="")
+
+
+def _issue_client(store: Store, arguments: argparse.Namespace) -> None:
+    desk = people.Desk(store, catalogue.load(), _say)
+    units, uris = tuple(arguments.ou), tuple(arguments.uri)
+    days, again = _days(arguments.days), arguments.replace
+    desk.issue(arguments.name, units, uris, days, arguments.key_type, email=arguments.email, again=again)
+
+
+def _export(store: Store, arguments: argparse.Namespace) -> None:
+    if sys.stdout.isatty():
+        cure = f"make export-p12 NAME={arguments.name}"
+        raise LabError(f"could not export {arguments.name}", "stdout is a terminal, and a bundle is binary", cure)
+    data = bundle.export(store, ledger(store), arguments.name, arguments.password, legacy=arguments.legacy)
+    sys.stdout.buffer.write(data)
+    kind = "3DES and SHA-1, for older importers" if arguments.legacy else "AES-256"
+    shown = arguments.password if arguments.password == bundle.DEFAULT_PASSWORD else "as given"
+    _say(f"bundled {arguments.name} ({kind}); its password: {shown}")
+
+
+def _inspect(_: Store, arguments: argparse.Namespace) -> None:
+    print(inspect.describe(_read(arguments.file), arguments.password))
+
+
+def _adopt(store: Store, arguments: argparse.Namespace) -> None:
+    if arguments.none:
+        there = adopt.leave(store)
+        _say("back to the lab's own validation-intermediate" if there else "no intermediate was adopted")
+        return
+    held, changed = adopt.adopt(store, _read("-"))
+    name = held.certificate.subject.rfc4514_string()
+    if changed:
+        _say(f"adopted {name}; back to the lab's own: make up LAB_VALIDATION_CA_CERT=none")
+    if not any(c.subject == c.issuer for c in held.above):
+        _say("its root was not given: servers that want a root in their trust file need it after the intermediate")
+
+
+def _read(file: str) -> bytes:
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                data = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise LabError(f"could not read {file}", error.strerror or str(error), f"ls -l {file}") from None
+    if len(data) > _MAX_BYTES:
+        raise LabError(f"could not read {file}", "it is larger than 1 MiB", f"ls -l {file}")
+    return data
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise LabError("could not issue", f"{text!r} is no number of days", f"give {people.DAYS}")
+    return int(text)

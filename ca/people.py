@@ -1,0 +1,211 @@
+"""Issue certificates for people: for a request of their own key, or with a key made here.
+
+They are recorded in the ledger as role `person`, which issuing the catalogue leaves alone. The key of a signed request
+is never seen; a key made here lies with the clients' files and is copied to the host by `make certs`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from ca.adopt import adopted
+from ca.certificates import Credential, certify, load, make, san_text
+from ca.credentials import client_leaf
+from ca.recipe import BACKDATED, DAY, SELF, Key, Recipe, Validity
+from ca.requests import DOMAIN, Wish, allowed_uri, check_text
+from ca.store import CERT, CHAIN, FULLCHAIN, KEY, LEDGER, PERSON, Store, write_changed, write_file
+from catalogue import Catalogue, LabError, nearest
+from catalogue.manifest import NAME, Issued, Manifest
+from catalogue.manifest import load as load_manifest
+
+DAYS = 90
+KEY_TYPES = {"p256": Key.P256, "p384": Key.P384, "rsa3072": Key.RSA_3072, "ed25519": Key.ED25519}
+_NAME = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_SIGNER = "validation-intermediate"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where people's certificates are issued: the store, what names are the catalogue's, and where to say what."""
+
+    store: Store
+    catalogue: Catalogue
+    say: Callable[[str], None]
+
+    def sign(self, wish: Wish, name: str, days: int, *, again: bool = False) -> bytes:
+        """Issue a certificate for a checked request and record it.
+
+        Args:
+            name: what it is called here, or empty for its common name.
+            days: how long it is valid.
+            again: whether it may take the place of an earlier one of that name.
+
+        Returns: leaf and intermediates as PEM, the leaf first.
+
+        Raises:
+            LabError: the name or the days are refused, or nothing was issued yet.
+        """
+        name = name or wish.common_name
+        if wish.common_name in self._taken():
+            raise _refused(name, f"CN={wish.common_name} is a credential of the catalogue", "make sign CSR=bob.csr")
+        for line in wish.ignored:
+            self.say(f"ignored {line}")
+        recipe = self._recipe(name, wish.common_name, wish.organizational_units, wish.sans, days)
+        with self.store.locked():
+            issuer, entries = self._open(name, recipe, again=again)
+            certificate = certify(recipe, wish.public_key, issuer, issuer.key)
+            signed = Credential(certificate, issuer.key, (issuer.certificate, *issuer.above))
+            self._record(recipe, signed, entries, {})
+        return signed.fullchain_pem()
+
+    def issue(
+        self,
+        name: str,
+        units: tuple[str, ...],
+        uris: tuple[str, ...],
+        days: int,
+        key_type: str,
+        *,
+        email: bool = True,
+        again: bool = False,
+    ) -> bytes:
+        """Make a key and a certificate, put both with the clients' files, and return the certificate like `sign`.
+
+        Raises:
+            LabError: the name, a unit, a URI, the days or the kind of key is refused, or nothing was issued yet.
+        """
+        for unit in units:
+            check_text(unit)
+        for uri in uris:
+            if not allowed_uri(uri):
+                cure = f"make issue-client NAME={name or 'bob'} URI=spiffe://{DOMAIN}/people/{name or 'bob'}"
+                raise _refused(name, f"{uri!r} is no SPIFFE id of {DOMAIN}", cure)
+        if key_type not in KEY_TYPES:
+            fact = f"no such kind of key {key_type!r}; {nearest(key_type, KEY_TYPES)}"
+            raise _refused(name, fact, f"make issue-client NAME={name or 'bob'} KEY_TYPE=p256")
+        sans = (*((f"EMAIL:{name}@{DOMAIN}",) if email else ()), *(f"URI:{uri}" for uri in uris))
+        recipe = replace(self._recipe(name, name, units, sans, days), key=KEY_TYPES[key_type])
+        with self.store.locked():
+            issuer, entries = self._open(name, recipe, again=again)
+            made = make(recipe, issuer)
+            folder = f"clients/{name}"
+            self.store.write(self.store.client / folder, made)
+            files = {"cert": CERT, "chain": CHAIN, "fullchain": FULLCHAIN, "privkey": KEY}
+            self._record(recipe, made, entries, {key: f"{folder}/{file}" for key, file in files.items()})
+        return made.fullchain_pem()
+
+    def _taken(self) -> set[str]:
+        return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck"}
+
+    def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int) -> Recipe:
+        if not _NAME.fullmatch(name):
+            fact = "a name is lower-case words, digits too, joined by hyphens, of 64 characters at most"
+            raise _refused(name, fact, "make issue-client NAME=bob, or: make sign CSR=bob.csr NAME=bob")
+        if name in self._taken():
+            raise _refused(name, "a credential of the catalogue has this name", f"make show NAME={name}")
+        if not 1 <= days <= 3650:
+            raise _refused(name, f"{days} days are not from 1 to 3650", f"make issue-client NAME={name} DAYS={DAYS}")
+        validity = Validity(BACKDATED, days * DAY)
+        return client_leaf(name, role=PERSON, common_name=cn, organizational_units=units, sans=sans, validity=validity)
+
+    def _open(self, name: str, recipe: Recipe, *, again: bool) -> tuple[Credential, dict[str, Issued]]:
+        """Return who signs, and the ledger without the entry that is replaced."""
+        entries = load_manifest(self.store.private / LEDGER).credentials
+        held = entries.pop(name, None)
+        if held and held.role != PERSON:
+            raise _refused(name, f"it is the name of one of the lab's own ({held.role})", f"make show NAME={name}")
+        if held and not again:
+            fact = f"there is one already, valid until {held.not_after[:10]}"
+            raise _refused(name, fact, f"make show NAME={name}, or once more with REPLACE=1")
+        if held:
+            self.say(f"replaced: the certificate {held.serial} stays valid until {held.not_after[:10]}, unless revoked")
+        issuer = signer(self.store)
+        left = issuer.certificate.not_valid_after_utc - datetime.now(UTC)
+        if recipe.validity.end > left:
+            cure = f"make issue-client NAME={name} DAYS={max(left // timedelta(days=1), 1)}"
+            raise _refused(name, f"its issuer expires before, in {left.days} days", cure)
+        return issuer, entries
+
+    def _record(self, recipe: Recipe, held: Credential, entries: dict[str, Issued], files: dict[str, str]) -> None:
+        """Write the certificate, then the ledger, and last the manifest that clients read."""
+        name = recipe.name
+        folder = self.store.folder(PERSON, name)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_file(folder / FULLCHAIN, held.fullchain_pem())
+        write_file(folder / CERT, held.cert_pem())
+        entry = entry_of(recipe, held.certificate, held.above[0], files)
+        old = load_manifest(self.store.private / LEDGER)
+        write_changed(self.store.private / LEDGER, Manifest(old.catalogue_sha256, entries | {name: entry}).dumps())
+        path = self.store.client / NAME
+        if path.exists():
+            shown = load_manifest(path)
+            others = {n: e for n, e in shown.credentials.items() if n != name}
+            published = others | ({name: entry} if files else {})
+            write_changed(path, Manifest(shown.catalogue_sha256, published).dumps())
+        self.say(f"issued {name}: {entry.subject}, {', '.join(entry.sans) or 'no names'}, until {entry.not_after[:10]}")
+
+
+def signer(store: Store) -> Credential:
+    """Return who signs for people: the adopted intermediate if there is one, else the lab's own.
+
+    Raises:
+        LabError: there is none yet, or its files are damaged.
+    """
+    if theirs := adopted(store):
+        return theirs
+    try:
+        root = x509.load_pem_x509_certificate((store.folder("root", "validation-root") / CERT).read_bytes())
+        folder = store.folder("intermediate", _SIGNER)
+        recipe = Recipe(_SIGNER, "intermediate", None, SELF)
+        own = load(recipe, None, (folder / CERT).read_bytes(), (folder / KEY).read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise LabError("could not sign", f"the CA's files are missing or damaged ({error})", "make up") from None
+    return replace(own, above=(root,))
+
+
+def entry_of(
+    recipe: Recipe,
+    certificate: x509.Certificate,
+    issuer: x509.Certificate | None,
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> Issued:
+    """Return what is recorded of a certificate. An issuer of None is one that is not here."""
+    return Issued(
+        role=recipe.role,
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        serial=f"{certificate.serial_number:x}",
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        sans=san_text(certificate),
+        eku=recipe.eku,
+        not_before=certificate.not_valid_before_utc.isoformat(),
+        not_after=certificate.not_valid_after_utc.isoformat(),
+        files=dict(files),
+        recipe=recipe.digest(),
+        issuer_sha256=issuer.fingerprint(hashes.SHA256()).hex() if issuer else "elsewhere",
+        pass_phrase="",
+        key=key_kind(certificate.public_key()),
+    )
+
+
+def key_kind(key: PublicKeyTypes) -> str:
+    """Return a public key's kind and size in words, like `RSA 2048`."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA {key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        names = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+        return f"EC {names.get(key.curve.name, key.curve.name)}"
+    return type(key).__name__.removeprefix("_").removesuffix("PublicKey")
+
+
+def _refused(name: str, fact: str, cure: str) -> LabError:
+    return LabError(f"could not issue {name!r}", fact, cure)

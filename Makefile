@@ -29,13 +29,26 @@ endif
 export MODE PORT SERVER SERVER_CREDENTIAL TRUST CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
+# Of `make sign` and its like. By $(value): nothing in them is run or expanded.
+export LAB_CSR = $(value CSR)
+export LAB_NAME = $(or $(value NAME),$(LAB_CLIENT))
+export LAB_CLIENT = $(if $(filter command,$(origin CLIENT)),$(value CLIENT))
+export LAB_OU = $(value OU)
+export LAB_URI = $(value URI)
+export LAB_DAYS = $(value DAYS)
+export LAB_KEY_TYPE = $(value KEY_TYPE)
+export LAB_FILE = $(value FILE)
+export LAB_PASSWORD = $(value PASSWORD)
+export LAB_LEGACY = $(value LEGACY)
+export LAB_REPLACE = $(value REPLACE)
+export LAB_VALIDATION_CA_CERT LAB_VALIDATION_CA_KEY
 export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_DEBUG
 export LAB_HANDSHAKE_TIMEOUT_S LAB_REQUEST_HEAD_TIMEOUT_S LAB_MAX_HANDSHAKES LAB_HANDSHAKE_LOG UVICORN_WORKERS
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
 .PHONY: help up serve test-off test-optional test-required test-servers matrix probe explain certs shell list show \
-	revoke unrevoke crl rotate logs status down clean test bench observe docs lock check knobs
+	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate logs status down clean test bench observe docs lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -83,6 +96,21 @@ list: check ## list everything that was issued
 
 show: check ## print a certificate in words: NAME=<name>
 	@$(CA) show "$(NAME)"
+
+sign: check ## sign a request for a client: CSR=bob.csr [NAME=bob] [DAYS=90] [REPLACE=1]; prints the chain
+	@sh scripts/people.sh sign
+
+issue-client: check ## a key and a certificate: NAME=bob [OU=a,b] [URI=spiffe://...] [DAYS=90] [KEY_TYPE=p256]
+	@sh scripts/people.sh issue-client
+
+enroll: check ## from a key to the first request, each command printed: CLIENT=bob
+	@sh scripts/enroll.sh
+
+export-p12: check ## bundle a client for a browser: NAME=client-good [LEGACY=1] [PASSWORD=mtls-lab]
+	@sh scripts/people.sh export-p12
+
+inspect: check ## say what is in a certificate, chain, request, list, bundle or key: FILE=<file>
+	@sh scripts/people.sh inspect
 
 revoke: check ## revoke a client: CREDENTIAL=client-good [REASON=keyCompromise]
 	@$(CA) revoke "$(CREDENTIAL)" --reason "$(REASON)"

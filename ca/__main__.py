@@ -85,9 +85,10 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         print(f"{label:8} {value}")
     path = store.folder(entry.role, name) / CERT
     try:
-        print(path.read_text(), end="")
+        pem = path.read_text()
     except OSError as error:
         raise LabError(f"could not read {path}", error.strerror or str(error), "make up") from None
+    print(pem, end="")
 
 
 if __name__ == "__main__":

@@ -34,11 +34,13 @@ if [ -e "$out/manifest.json" ]; then
 fi
 failed() { error "could not copy the certificates" "$out can't be written" "make certs OUT=certs"; }
 mkdir -p "$out/clients" 2>/dev/null || failed
+known=$(grep -o '"clients/[^"]*/cert.pem"' "$out/manifest.json" 2>/dev/null || true)
 rm -f "$out/manifest.json"
 for folder in "$out"/clients/*/; do # of credentials that are no more; what else is there stays
     name=$(basename "$folder")
-    if ! [ -d "$new/clients/$name" ]; then
-        for file in cert chain fullchain privkey; do rm -f "$folder$file.pem"; done
+    case $known in *"\"clients/$name/"*) ours=yes ;; *) ours=no ;; esac # `make enroll` makes folders, too
+    if [ $ours = yes ] && ! [ -d "$new/clients/$name" ]; then
+        for file in cert.pem chain.pem fullchain.pem privkey.pem bundle.p12 bundle-legacy.p12; do rm -f "$folder$file"; done
         rmdir "$folder" 2>/dev/null || true
     fi
 done

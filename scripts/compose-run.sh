@@ -6,4 +6,5 @@ docker image inspect "$image" >/dev/null 2>&1 || error "the lab is not built" "t
 if [ "$1" = shell ] && [ -z "$(docker compose ps -q --status running server)" ]; then
     error "could not open a shell" "the server, whose network it shares, does not run" "make up"
 fi
+[ -t 0 ] || set -- -T "$@" # a file comes in, or nothing
 exec docker compose --progress quiet run --rm --no-deps "$@"

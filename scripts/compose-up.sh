@@ -17,6 +17,7 @@ if ! [ -e $built ] || ! docker image inspect $images >/dev/null 2>&1 ||
 fi
 
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
+sh scripts/adopt.sh
 settings=$(docker compose --progress quiet run --rm -T ca issue)
 for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
 

@@ -7,6 +7,7 @@ why=$WHY
 [ "$why" = "as asked" ] || why="found by itself: $(sh scripts/runtime.sh --why || true)"
 echo "RUNTIME=local ($why), MODE=$MODE, SERVER=$SERVER" >&2
 
+sh scripts/adopt.sh
 export LAB_STATE=.lab LAB_SERVER_CREDENTIAL="$SERVER_CREDENTIAL" LAB_TRUST="$TRUST"
 settings=$("$VENV/bin/python" -m ca issue)
 for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase

@@ -1,0 +1,13 @@
+# Sourced by the scripts for people. ca ARGUMENTS: the CA of this runtime; files go in by stdin and come out by stdout.
+. scripts/error.sh
+ca() {
+    if [ "$RUNTIME" = compose ]; then
+        sh scripts/compose-run.sh ca "$@"
+    else
+        LAB_STATE=.lab "$VENV/bin/python" -m ca "$@"
+    fi
+}
+readable() { # WHAT FILE CURE
+    [ -n "$2" ] || error "$1" "no file was named" "$3"
+    { [ -f "$2" ] || [ -p "$2" ]; } && [ -r "$2" ] || error "$1" "$2 is no file that can be read" "ls -l $2"
+}

@@ -31,7 +31,6 @@ from server.revocation import Judge, is_about, is_stale, load_lists
 from server.settings import LabSettings, lab_settings
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of TLS 1.3 all are
-UVICORN_CIPHERS = "TLSv1"  # Uvicorn's default, which has CBC suites
 POLL_S = 0.5
 _SOON = timedelta(days=14)
 _REMIND_S = 24 * 3600.0
@@ -133,7 +132,6 @@ class LiveContext(ssl.SSLContext):
         stamp = self._stamp()
         for path in self._paths:
             _check_whole(path)
-        ciphers = CIPHERS if config.ssl_ciphers == UVICORN_CIPHERS else config.ssl_ciphers
         # Some pass phrase is always given, or OpenSSL would ask for one on the terminal.
         password = config.ssl_keyfile_password or "none given"
         context = create_ssl_context(
@@ -143,7 +141,7 @@ class LiveContext(ssl.SSLContext):
             config.ssl_version,
             config.ssl_cert_reqs,
             config.ssl_ca_certs,
-            ciphers,
+            config.ssl_ciphers or CIPHERS,
         )
         context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION

@@ -111,7 +111,11 @@ class ExplainedHandshake(ssl.SSLObject):
             ssl.SSLError: the failure, the next time.
         """
         if self._refusal:
-            raise self._refusal
+            refusal, self._refusal = self._refusal, None
+            try:
+                raise refusal
+            finally:
+                del refusal  # or its traceback would keep this frame, and with it the connection
         connection = CONNECTION.get()
         try:
             super().do_handshake()
@@ -120,7 +124,7 @@ class ExplainedHandshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            self._refusal = error
+            self._refusal = error.with_traceback(None)
             self._log(error, connection)
             if connection:
                 asyncio.get_running_loop().call_later(LINGER_S, connection.hang_up)

@@ -101,7 +101,7 @@ class _TlsServer:
                 connection.recording = record.Recording(record.HANDSHAKES, connection.peer)
             task = self._loop.create_task(self._secure(connection))
             self._securing[task] = connection
-            task.add_done_callback(self._securing.pop)
+            task.add_done_callback(lambda task: self._securing.pop(task, None))
 
     def _give_way(self) -> bool:
         """End the oldest handshake in progress; return whether there was one."""
@@ -139,6 +139,9 @@ class _TlsServer:
             )
         except OSError as error:  # ssl.SSLError or a lost connection; the handshake has logged what there was to say
             outcome = "timeout" if isinstance(error, ConnectionAbortedError) else outcome
+            error.__traceback__ = (
+                None  # its frames hold the connection, in a cycle: a rush would wait for the collector
+            )
             connection.socket.close()
         except Exception as error:  # a bug of ours: one client's handshake must not go unsaid, or stay open
             event(logging.ERROR, "handshake_failed", peer=connection.peer, fact=repr(error))

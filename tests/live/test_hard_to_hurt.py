@@ -1,0 +1,347 @@
+"""What a plain Uvicorn leaves open and the explained server closes: each test shows both. Loopback, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import re
+import resource
+import socket
+import ssl
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from running import Running, serving
+from test_following import alert, authority, context
+
+from ca.certificates import make
+from ca.credentials import client_leaf, intermediate
+from ca.store import Store
+from catalogue import Mode, Server
+
+pytestmark = pytest.mark.live
+
+LOOPS = ("asyncio", "uvloop")
+BOTH = pytest.mark.parametrize("loop", LOOPS)
+REFUSED, IDLE, AT_ONCE = 5000, 5000, 500
+FLAT_BYTES = 20 << 20
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+def good(running: Running, timeout_s: float = 5) -> float:
+    """Do what a good client does, on a connection of its own; return the seconds it took."""
+    start = time.perf_counter()
+    connection = http.client.HTTPSConnection("localhost", running.port, context=context(running), timeout=timeout_s)
+    try:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 204
+    finally:
+        connection.close()
+    return time.perf_counter() - start
+
+
+def tcp(running: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", running.port), 5)
+
+
+def is_ended(connection: socket.socket, within_s: float) -> bool:
+    """Whether the server ends a connection in time."""
+    connection.settimeout(within_s)
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+@contextmanager
+def descriptors(limit: int) -> Iterator[None]:
+    """Let child processes that are started in this block have so few descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def resident_bytes(running: Running) -> int:
+    pages = Path(f"/proc/{running.process.pid}/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+@BOTH
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: loc"])
+def test_a_request_head_has_a_time_limit(serve: Callable[..., Running], loop: str, sent: bytes) -> None:
+    ended = {}
+    for server in Server:
+        running = serve(Mode.REQUIRED, server, UVICORN_LOOP=loop, LAB_REQUEST_HEAD_TIMEOUT_S="0.5")
+        with context(running).wrap_socket(tcp(running), server_hostname="localhost") as connection:
+            connection.sendall(sent) if sent else connection.do_handshake()
+            ended[server] = is_ended(connection, 3)
+    assert ended == {Server.EXPLAINED: True, Server.STOCK: False}
+
+
+@BOTH
+@pytest.mark.parametrize("http_protocol", ["h11", "httptools"])
+def test_so_does_the_second_one_but_not_a_connection_in_use(
+    serve: Callable[..., Running], loop: str, http_protocol: str
+) -> None:
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, UVICORN_HTTP=http_protocol, LAB_REQUEST_HEAD_TIMEOUT_S="0.5")
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with context(running).wrap_socket(tcp(running), server_hostname="localhost") as connection:
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:  # four times the limit, in use
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 204")
+            time.sleep(0.05)
+        connection.sendall(request[:20])
+        assert is_ended(connection, 3)
+    assert "request_head_timeout" in running.log.read_text()
+
+
+@LINUX
+@BOTH
+def test_silent_connections_lock_nobody_out(state: Path, tmp_path: Path, loop: str) -> None:
+    """400 of them, and a limit of 256 descriptors."""
+    served = {}
+    for server in Server:
+        log = tmp_path / f"{server}.log"
+        with ExitStack() as stack:
+            with descriptors(256):
+                running = stack.enter_context(serving(state, log, Mode.REQUIRED, server, UVICORN_LOOP=loop))
+            usual = statistics.median(good(running) for _ in range(9))
+            for _ in range(400):
+                stack.enter_context(tcp(running))
+            try:
+                busy = statistics.median(good(running, 3) for _ in range(9))
+                served[server] = busy < 2 * usual + 0.01
+            except (OSError, http.client.HTTPException):
+                served[server] = False
+            time.sleep(1.5)  # the flood of the log, if there is one
+            lines = log.read_text().count("\n")
+        if server is Server.EXPLAINED:
+            assert lines < 60, log.read_text()[-2000:]
+            assert "handshakes_turned_away" in log.read_text()
+    assert served == {Server.EXPLAINED: True, Server.STOCK: False}
+
+
+@LINUX
+@BOTH
+def test_a_client_with_a_connection_keeps_it_when_descriptors_run_short(state: Path, tmp_path: Path, loop: str) -> None:
+    with ExitStack() as stack:
+        with descriptors(128):
+            running = stack.enter_context(
+                serving(
+                    state, tmp_path / "server.log", Mode.OPTIONAL, UVICORN_LOOP=loop, UVICORN_TIMEOUT_KEEP_ALIVE="60"
+                )
+            )
+        first = stack.enter_context(context(running).wrap_socket(tcp(running), server_hostname="localhost"))
+        request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        first.sendall(request)
+        assert first.recv(65536).startswith(b"HTTP/1.1 204")
+        anonymous = context(running, None)
+        turned_away = 0
+        for _ in range(150):  # established, every one of them: nobody is there to give way
+            connection = tcp(running)
+            stack.callback(connection.close)
+            with suppress(OSError):
+                secured = stack.enter_context(anonymous.wrap_socket(connection, server_hostname="localhost"))
+                secured.sendall(request)
+                if secured.recv(65536):
+                    continue
+            turned_away += 1
+        assert turned_away > 20
+        first.sendall(request)
+        assert first.recv(65536).startswith(b"HTTP/1.1 204")
+        assert "accept_failed" not in running.log.read_text()
+
+
+async def rush(running: Running, count: int, tls: ssl.SSLContext | None) -> int:
+    """Make connections, so many at once, each until the server ends it or all are there; return how many failed."""
+    failed = 0
+    for _ in range(count // AT_ONCE):
+        made = await asyncio.gather(
+            *(
+                asyncio.open_connection(
+                    "127.0.0.1", running.port, ssl=tls, server_hostname="localhost" if tls else None
+                )
+                for _ in range(AT_ONCE)
+            ),
+            return_exceptions=True,
+        )
+        for result in made:
+            if isinstance(result, BaseException):
+                failed += 1
+            else:
+                result[1].transport.abort()
+    return failed
+
+
+@LINUX
+@pytest.mark.timeout(240)
+@BOTH
+def test_memory_stays_flat(state: Path, tmp_path: Path, loop: str) -> None:
+    """5,000 refused handshakes and 5,000 idle connections; what they cost while they last is bounded, too."""
+    grown: dict[Server, int] = {}
+    for server in Server:
+        with serving(state, tmp_path / f"{server}.log", Mode.REQUIRED, server, UVICORN_LOOP=loop) as running:
+            expired = context(running, "client-expired")
+            for _ in range(20):
+                good(running)
+            asyncio.run(rush(running, AT_ONCE, expired))  # what the code itself needs is there now
+            time.sleep(2)
+            start = resident_bytes(running)
+            peak = 0
+            asyncio.run(rush(running, REFUSED, expired))
+            peak = max(peak, resident_bytes(running))
+            asyncio.run(rush(running, IDLE, None))
+            peak = max(peak, resident_bytes(running))
+            deadline = time.monotonic() + 15
+            while (now := resident_bytes(running)) - start > FLAT_BYTES and time.monotonic() < deadline:
+                time.sleep(0.2)
+            grown[server] = now - start
+            print(
+                f"{loop} {server}: start {start >> 20} MiB, peak +{(peak - start) >> 20}, after +{grown[server] >> 20}"
+            )
+            if server is Server.EXPLAINED:
+                assert peak - start < 64 << 20
+            good(running)
+    assert grown[Server.EXPLAINED] < FLAT_BYTES
+    if loop == "asyncio":  # where it is asyncio's read buffer that stays
+        assert grown[Server.STOCK] > FLAT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "stock"), [("ECDHE-ECDSA-AES128-SHA256", True), ("ECDHE-ECDSA-AES128-GCM-SHA256", True)]
+)
+def test_only_authenticated_encryption(serve: Callable[..., Running], ciphers: str, stock: bool) -> None:
+    accepted = {}
+    for server in Server:
+        running = serve(Mode.REQUIRED, server)
+        client = context(running)
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+        client.set_ciphers(ciphers)
+        try:
+            with client.wrap_socket(tcp(running), server_hostname="localhost"):
+                accepted[server] = True
+        except (ssl.SSLError, OSError):
+            accepted[server] = False
+    assert accepted == {Server.EXPLAINED: "GCM" in ciphers, Server.STOCK: stock}
+
+
+def test_the_defaults_are_in_the_start_up_line(serve: Callable[..., Running]) -> None:
+    log = serve(Mode.REQUIRED).log.read_text()
+    words = ("TLS 1.2 and 1.3", "AEAD only", "verify=strict", "crl=off", "resumption=off", "renegotiation=off")
+    line = re.search('INFO serving server=explained defaults="(.*?)"', log)
+    assert line
+    assert all(word in line[1] for word in words)
+    assert "handshake<=10s, head<=10s, handshakes<=200" in line[1]
+
+
+def test_a_client_can_not_renegotiate_or_compress(serve: Callable[..., Running]) -> None:
+    running = serve(Mode.REQUIRED)
+    client = context(running)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with client.wrap_socket(tcp(running), server_hostname="localhost") as connection:
+        assert connection.compression() is None
+    import subprocess
+
+    folder = running.state / "client-tls/clients/client-good"
+    command = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{running.port}",
+        "-tls1_2",
+        "-cert",
+        folder / "fullchain.pem",
+    ]
+    with subprocess.Popen(
+        [*command, "-key", folder / "privkey.pem"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        for line in process.stdout:
+            if "Verify return code" in line:
+                break
+        process.stdin.write("R\n")  # s_client's word for it
+        process.stdin.flush()
+        output = ""
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        output = process.stdout.read()
+    assert re.search("no renegotiation|no_renegotiation", output), output
+
+
+def plaintext(running: Running) -> None:
+    with tcp(running) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        is_ended(connection, 0.05)
+
+
+def garbage(running: Running) -> None:
+    with tcp(running) as connection:
+        connection.sendall(bytes(range(256)) * 16)
+        is_ended(connection, 0.05)
+
+
+def half_open(running: Running) -> socket.socket:
+    connection = tcp(running)
+    connection.sendall(b"\x16\x03\x01\x02\x00\x01")  # the head of a ClientHello, and no more
+    return connection
+
+
+def long_chain(running: Running, folder: Path) -> ssl.SSLContext:
+    """A client with a hundred certificates, of which each but the leaf is a root of its own."""
+    if not (folder / "fullchain.pem").exists():
+        issuer = authority(running.state, "validation-intermediate")
+        leaf = make(client_leaf("client-hundred"), issuer)
+        Store(folder).write(folder, leaf)
+        others = b"".join(make(intermediate(f"filler-{n}", "self"), None).cert_pem() for n in range(99))
+        (folder / "fullchain.pem").write_bytes(leaf.cert_pem() + others)
+    client = context(running, None)
+    client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+    return client
+
+
+def ignores_its_alert(running: Running) -> socket.socket:
+    """A refused client that reads nothing and stays."""
+    connection = tcp(running)
+    client = context(running, None)
+    client.minimum_version = ssl.TLSVersion.TLSv1_3
+    return client.wrap_socket(connection, server_hostname="localhost")
+
+
+@BOTH
+def test_a_good_client_hardly_notices_bad_ones(serve: Callable[..., Running], tmp_path: Path, loop: str) -> None:
+    """Each kind of bad client before each request: within twice the usual time."""
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    hundred = long_chain(running, tmp_path)
+
+    def chain(_: Running) -> None:
+        assert alert(running, hundred) is None  # its leaf is good: the rest is ballast
+
+    good(running)
+    usual = statistics.median(good(running) for _ in range(31))
+    with ExitStack() as stack:
+        for bad in (plaintext, garbage, half_open, chain, ignores_its_alert):
+            times = []
+            for _ in range(15):
+                stays = bad(running)
+                if stays:
+                    stack.enter_context(stays)
+                times.append(good(running))
+            assert statistics.median(times) < 2 * usual, bad.__name__

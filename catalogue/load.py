@@ -10,13 +10,17 @@ from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from catalogue.alerts import ALERTS
 from catalogue.errors import CatalogueError, nearest
 from catalogue.model import (
     GOOD_SERVER,
     NON_OUTCOMES,
+    PUBLIC_PATH,
     Catalogue,
+    Crl,
+    CrlCheck,
     Expectation,
     Expected,
     Mode,
@@ -35,15 +39,21 @@ from catalogue.verify_errors import ALERT_OF
 DEFAULT_PATH = Path(__file__).with_name("scenarios.toml")
 POSITIVE_CONTROL = "client-good"
 
-_ID = re.compile(r"(client|server|trust)-[a-z0-9]+(-[a-z0-9]+)*")
+_KINDS = ("client", "server", "trust", "crl", "authz")
+_ID = re.compile(rf"({'|'.join(_KINDS)})-[a-z0-9]+(-[a-z0-9]+)*")
+_PATH = re.compile(r"(/[a-z0-9-]+)+")
+_PROBLEM = re.compile(r"[a-z]+(-[a-z]+)*")
 _RFC = re.compile(r"RFC \d+ ([A-Z]|\d+)(\.\d+)*( (\([a-z0-9]+\))+)?")
 _VERSION = re.compile(r"\d+\.\d+")
 _TEXT_KEYS = ("title", "lesson", "what", "why")
 _OPTIONAL_TEXT_KEYS = ("look", "cure")
 _FLAGS = ("common", "dangerous")
-_KEYS = (*_TEXT_KEYS, *_OPTIONAL_TEXT_KEYS, *_FLAGS, "rfc", "credential", "sends", "serves", "trust", "needs", "expect")
+_SERVER_KEYS = ("serves", "trust", "crl", "crl_check")
+_OTHER_KEYS = ("rfc", "credential", "sends", "path", "needs", "expect")
+_KEYS = (*_TEXT_KEYS, *_OPTIONAL_TEXT_KEYS, *_FLAGS, *_SERVER_KEYS, *_OTHER_KEYS)
 _EXPECTATION_KEYS = tuple(f.name for f in fields(Expectation))
 _NO_CREDENTIAL = "none"
+_DEFAULT_PORT = 8443
 # Short for several modes: those in which the server asks for a certificate, and all.
 _SEVERAL = {"asked": (Mode.OPTIONAL, Mode.REQUIRED), "every": tuple(Mode)}
 _REFUSED = (Outcome.REFUSED_BY_SERVER, Outcome.REFUSED_BY_CLIENT)
@@ -64,6 +74,9 @@ def load(path: Path | None = None) -> Catalogue:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
+        # As the person has it who will type the command; the client's variables.
+        address = os.environ.get("LAB_SHOWN_URL") or os.environ.get("LAB_URL") or ""
+        self.port = str(urlsplit(address).port or _DEFAULT_PORT)
 
     def read(self) -> Catalogue:
         try:
@@ -84,14 +97,13 @@ class _Reader:
 
     def scenario(self, id_: str, table: dict[str, Any]) -> Scenario:
         if not _ID.fullmatch(id_):
-            raise self.error(
-                id_, "a scenario's id is client-, server- or trust- and lower-case words joined by hyphens"
-            )
+            kinds = f"{'-, '.join(_KINDS[:-1])}- or {_KINDS[-1]}-"
+            raise self.error(id_, f"a scenario's id is {kinds} and lower-case words joined by hyphens")
         self.known(id_, table, _KEYS)
         text = {key: self.text(id_, table, key) for key in _TEXT_KEYS}
         text |= {key: self.text(id_, table, key) if key in table else "" for key in _OPTIONAL_TEXT_KEYS}
         credential = self.credential(id_, table)
-        text["look"] = text["look"].replace("{files}", f"certs/clients/{credential}")
+        text["look"] = text["look"].replace("{files}", f"certs/clients/{credential}").replace("{port}", self.port)
         if text["lesson"] not in self.lessons:
             fact = f"lesson {text['lesson']!r} is none of [lessons]; {nearest(text['lesson'], self.lessons)}"
             raise self.error(id_, fact)
@@ -104,7 +116,7 @@ class _Reader:
                 raise self.error(id_, f"{key} must be true or false")
         expect = self.expectations(id_, table)
         if not text["cure"] and (flags["dangerous"] or any(self.fails(e) for e in expect.values())):
-            raise self.error(id_, "cure must be a text: it is refused, or not presented, or dangerous")
+            raise self.error(id_, "cure must be a text: it is refused, forbidden, not presented, or dangerous")
         return Scenario(
             id=id_,
             **text,
@@ -112,9 +124,8 @@ class _Reader:
             dangerous=flags["dangerous"],
             credential=credential,
             sends=self.word(id_, Sends, table.get("sends", Sends.FULLCHAIN), "sends"),
-            server=Variant(
-                self.server(id_, table), self.word(id_, Trust, table.get("trust", Trust.FULLCHAIN), "trust")
-            ),
+            server=self.variant(id_, table),
+            path=self.path_of(id_, table),
             needs=self.needs(id_, table),
             rfc=tuple(rfc),
             expect=expect,
@@ -127,6 +138,23 @@ class _Reader:
         if not isinstance(credential, str) or not credential.startswith("client-") or not _ID.fullmatch(credential):
             raise self.error(id_, f'credential must be the name of a credential or "{_NO_CREDENTIAL}"')
         return credential
+
+    def path_of(self, id_: str, table: dict[str, Any]) -> str:
+        path = table.get("path", PUBLIC_PATH)
+        if not isinstance(path, str) or not _PATH.fullmatch(path):
+            raise self.error(id_, f'path must be like "/private": {path!r}')
+        return path
+
+    def variant(self, id_: str, table: dict[str, Any]) -> Variant:
+        crl = self.word(id_, Crl, table.get("crl", Crl.NONE), "crl")
+        if crl is Crl.NONE and "crl_check" in table:
+            raise self.error(id_, "crl_check says what to look up, and there is no crl to look it up in")
+        return Variant(
+            self.server(id_, table),
+            self.word(id_, Trust, table.get("trust", Trust.FULLCHAIN), "trust"),
+            crl,
+            self.word(id_, CrlCheck, table.get("crl_check", CrlCheck.LEAF), "crl_check"),
+        )
 
     def server(self, id_: str, table: dict[str, Any]) -> str:
         serves = table.get("serves", id_ if id_.startswith("server-") else GOOD_SERVER)
@@ -161,7 +189,7 @@ class _Reader:
 
     def fails(self, expected: Expected) -> bool:
         outcomes = {expected.always.outcome, *(d.get("outcome") for d in expected.tools.values())}
-        return bool(outcomes & {*_REFUSED, Outcome.NOT_PRESENTED})
+        return bool(outcomes & {*_REFUSED, Outcome.FORBIDDEN, Outcome.NOT_PRESENTED})
 
     def expected(self, id_: str, mode: str, value: object) -> Expected:
         where = f"expect.{mode}"
@@ -193,6 +221,8 @@ class _Reader:
             )
         if not isinstance(table.get("or_not_presented", False), bool):
             raise self.error(id_, f"{where}.or_not_presented must be true or false")
+        if "problem" in table and not _PROBLEM.fullmatch(str(table["problem"])):
+            raise self.error(id_, f'{where}.problem must be like "certificate-required": {table["problem"]!r}')
         code = table.get("verify_code")
         if code is not None:
             if type(code) is not int or code not in ALERT_OF:
@@ -211,6 +241,8 @@ class _Reader:
             raise self.error(id_, f"{where}.outcome served follows from SERVER=stock; say authenticated or anonymous")
         if outcome is Outcome.REFUSED_BY_SERVER and not expectation.alert:
             raise self.error(id_, f"{where} is a refusal by the server and names neither alert nor verify_code")
+        if (outcome is Outcome.FORBIDDEN) != bool(expectation.problem):
+            raise self.error(id_, f"{where}: the outcome forbidden has a problem, and no other outcome has: {outcome}")
         if outcome not in _REFUSED and (expectation.alert or expectation.verify_code):
             raise self.error(id_, f"{where} has an alert or verify_code, but the outcome {outcome} has neither")
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 GOOD_SERVER = "server-good"
+PUBLIC_PATH = "/whoami"  # where everybody is answered, and told who they are
+
+# What the lab's application says to everybody on its other paths where it can't know who is calling: SERVER=stock.
+TLS_UNKNOWN = "tls-unknown"
 
 
 class Mode(StrEnum):
@@ -76,11 +80,15 @@ class CrlCheck(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What happened to a client. The last three are not outcomes of the protocol and are never judged."""
+    """What happened to a client. The last three are not outcomes of the protocol and are never judged.
+
+    FORBIDDEN: the handshake succeeded, and the application answered 403 (RFC 9110 15.5.4).
+    """
 
     AUTHENTICATED = "authenticated"
     ANONYMOUS = "anonymous"
     SERVED = "served"
+    FORBIDDEN = "forbidden"
     REFUSED_BY_SERVER = "refused_by_server"
     REFUSED_BY_CLIENT = "refused_by_client"
     NOT_PRESENTED = "not_presented"
@@ -123,13 +131,15 @@ class Expectation:
     """What should happen.
 
     `alert` is the TLS alert's RFC 8446 name and `verify_code` OpenSSL's X509_V_ERR number, both of whoever
-    refuses; None where there is none or, with the stock server, where it is not delivered. `or_not_presented`
-    tells that a tool may refuse to load the credential instead (its security level decides).
+    refuses; None where there is none or, with the stock server, where it is not delivered. `problem` is the last part
+    of the type of the problem (RFC 9457) with which the application forbids. `or_not_presented` tells that a tool may
+    refuse to load the credential instead (its security level decides).
     """
 
     outcome: Outcome
     alert: str | None = None
     verify_code: int | None = None
+    problem: str | None = None
     or_not_presented: bool = False
 
 
@@ -155,8 +165,9 @@ class Needs:
 class Scenario:
     """One credential presented to one kind of server, with an expectation for each mode.
 
-    `look` is a command that shows the peculiarity in the credential's files, `cure` what to do about it; both may
-    be empty. `common` tells that people often meet it. `dangerous` that it is accepted and should not be.
+    `path` is what is asked for. `look` is a command that shows the peculiarity in the credential's files, `cure` what
+    to do about it; both may be empty. `common` tells that people often meet it. `dangerous` that it is accepted and
+    should not be.
     """
 
     id: str
@@ -165,6 +176,7 @@ class Scenario:
     credential: str | None
     sends: Sends
     server: Variant
+    path: str
     needs: Needs
     what: str
     why: str
@@ -179,7 +191,7 @@ class Scenario:
         """Return what should happen in a mode, a TLS version, with a kind of server, to a tool.
 
         The stock server puts nothing about TLS into the request's scope and sends no alert, so there an
-        answer is `served` and a refusal has no reason.
+        answer is `served`, or `forbidden` to everybody where a certificate is needed, and a refusal has no reason.
         """
         expected = self.expect[mode]
         result = expected.always
@@ -190,6 +202,8 @@ class Scenario:
         )
         for difference in differences:
             result = combined(result, difference)
+        if server is Server.STOCK and self.path != PUBLIC_PATH and result.outcome in (*ACCEPTED, Outcome.FORBIDDEN):
+            return replace(result, outcome=Outcome.FORBIDDEN, problem=TLS_UNKNOWN)
         if server is Server.STOCK and result.outcome in ACCEPTED:
             return replace(result, outcome=Outcome.SERVED)
         if server is Server.STOCK and result.outcome is Outcome.REFUSED_BY_SERVER:
@@ -198,9 +212,9 @@ class Scenario:
 
 
 def combined(expectation: Expectation, difference: dict[str, object]) -> Expectation:
-    """Return an expectation with what differs. Another outcome has no alert and verify error but its own."""
+    """Return an expectation with what differs. Another outcome has no alert, verify error and problem but its own."""
     if difference.get("outcome", expectation.outcome) is not expectation.outcome:
-        expectation = replace(expectation, alert=None, verify_code=None)
+        expectation = replace(expectation, alert=None, verify_code=None, problem=None)
     return replace(expectation, **difference)  # type: ignore[arg-type]
 
 

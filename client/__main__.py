@@ -16,7 +16,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from catalogue import LabError, Mode, Server, Tls, Trust, nearest
+from catalogue import Crl, LabError, Mode, Server, Tls, Trust, nearest
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -44,7 +44,9 @@ def main() -> int:
     probe.add_argument("--tls", default=Tls.V13)
     explain = commands.add_parser("explain", help="say what a scenario is and what should happen, or what an error is")
     explain.add_argument("--scenario", default="")
-    servers = "list the other servers that scenarios ask for: name, credential, trust file, pass phrase or -"
+    servers = (
+        "list the other servers that scenarios ask for: name, credential, trust file, CRL, CRL_CHECK, pass phrase or -"
+    )
     commands.add_parser("servers", help=servers)
     commands.add_parser("observe", help="read reports (JSON) on stdin; write what tools said as a tar archive")
     document = commands.add_parser("document", help="write a page of docs/ to stdout")
@@ -133,7 +135,7 @@ def _servers(_: argparse.Namespace) -> int:
     lab = open_lab(os.environ)
     for variant in lab.catalogue.variants[1:]:
         pass_phrase = lab.manifest.credentials[variant.credential].pass_phrase
-        print(variant.name, variant.credential, variant.trust, pass_phrase or "-")
+        print(variant.name, variant.credential, variant.trust, variant.crl, variant.crl_check, pass_phrase or "-")
     return 0
 
 
@@ -169,7 +171,8 @@ def _export(_: argparse.Namespace) -> int:
     certs = Path(lab.view.certs)
     credentials = lab.manifest.credentials.values()
     trust_files = [f"{trust}.pem" for trust in Trust]
-    names = ["public_root.pem", *trust_files, *(f for c in credentials for f in c.files.values())]
+    lists = [f"{crl}.pem" for crl in Crl if crl.startswith("validation_")]
+    names = ["public_root.pem", *trust_files, *lists, *(f for c in credentials for f in c.files.values())]
     _tar(certs, [*names, "manifest.json"])  # the manifest last: its presence means that the copy is complete
     return 0
 

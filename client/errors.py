@@ -28,9 +28,12 @@ from client.observe import alert_of_packed
 FITS = 0.6  # of a score of 1; below that a text is only near
 
 _CLOSED = "closed"
-_KINDS = (_CLOSED, "alert", "load", "client")
+_FORBIDDEN = "forbidden"
+_KINDS = (_CLOSED, "alert", "load", "client", _FORBIDDEN)
 _URL = re.compile(r"\w+://\S+|\blocalhost\b|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?|\b[\w-]+(?:\.[\w-]+)+\b(?!\()")
 _SPELLINGS = re.compile(r"\b(?:sslv3|tlsv1|tlsv13|tlsv1\.3|ssl/tls|tls)(?=[ _]alert)", re.I)
+_STATUS_403 = re.compile(r"\b403\b|\btag:mtls-lab\.test,2026:", re.I)
+_PROBLEM = re.compile(r"\btag:mtls-lab\.test,2026:([a-z-]+)|\bproblem=([a-z-]+)")
 _ALERT_NUMBER = re.compile(r"alert (?:number |\[)(\d+)", re.I)
 # What Go calls the alerts, where its words are not RFC 8446's.
 _OTHER_NAMES = {
@@ -87,16 +90,19 @@ class Cause:
     scenario: Scenario
     tool: Tool
     sent: bool
+    mode: Mode = Mode.REQUIRED
 
     @property
     def expected(self) -> Expectation:
         """What should happen to it."""
-        return _expected(self.scenario, self.tool)
+        return _expected(self.scenario, self.tool, self.mode)
 
     @property
     def tell(self) -> str:
         """How it is told from others with the same text: by the server's log, or the client's verify error."""
         expected = self.expected
+        if expected.outcome is Outcome.FORBIDDEN:
+            return f"the answer's problem is {expected.problem}, and the server's log has problem={expected.problem}"
         if expected.outcome is Outcome.NOT_PRESENTED or not self.sent:
             return "nothing is sent, so the server has no complaint about a certificate"
         if expected.outcome is Outcome.REFUSED_BY_CLIENT and expected.verify_code:
@@ -124,15 +130,24 @@ class Family:
         """Tell that these texts have no reason in them: which of them appears is a matter of chance."""
         return self.key == _CLOSED
 
+    @property
+    def is_forbidden(self) -> bool:
+        """Tell that TLS has nothing to do with it: the application forbids."""
+        return self.key == _FORBIDDEN
+
 
 @dataclass(frozen=True)
 class Match:
-    """A recorded text that is like a pasted one. `score` is 1 for the same words; `verify_code` is one it names."""
+    """A recorded text that is like a pasted one. `score` is 1 for the same words.
+
+    `verify_code` and `problem` are those that the pasted text names.
+    """
 
     score: float
     text: str
     family: Family
     verify_code: int | None = None
+    problem: str | None = None
 
     @property
     def observations(self) -> list[Observation]:
@@ -145,14 +160,16 @@ class Match:
         if self.family.says_nothing:
             return causes
         said_it = {observation.scenario for observation in self.observations}
-        code = self.verify_code
-        return sorted(
-            causes, key=lambda c: (bool(code) and c.expected.verify_code != code, c.scenario.id not in said_it)
-        )
+
+        def unlike(cause: Cause) -> tuple[bool, ...]:
+            named = ((self.verify_code, cause.expected.verify_code), (self.problem, cause.expected.problem))
+            return (*(bool(said) and said != its for said, its in named), cause.scenario.id not in said_it)
+
+        return sorted(causes, key=unlike)
 
 
 def families(known: Catalogue, observations: Iterable[Observation]) -> list[Family]:
-    """Sort observations by what they mean: by alert, by what the client finds wrong, by what can't be loaded."""
+    """Sort observations by what they mean: by alert, by what the client finds wrong or can't load, by 403."""
     found: dict[str, Family] = {}
     for observation in observations:
         scenario = known.scenarios.get(observation.scenario)
@@ -161,7 +178,11 @@ def families(known: Catalogue, observations: Iterable[Observation]) -> list[Fami
         key, title = _meaning(observation, scenario)
         family = found.setdefault(key, Family(key, title))
         family.texts.setdefault(observation.message, []).append(observation)
-        family.causes.setdefault(scenario.id, Cause(scenario, Tool(observation.tool), not key.startswith("load:")))
+        if key == _FORBIDDEN and observation.server == Server.STOCK:  # which forbids everybody alike
+            continue
+        mode = Mode(observation.mode) if key == _FORBIDDEN else Mode.REQUIRED
+        cause = Cause(scenario, Tool(observation.tool), not key.startswith("load:"), mode)
+        family.causes.setdefault(scenario.id, cause)
     order = {id_: (not scenario.common, number) for number, (id_, scenario) in enumerate(known.scenarios.items())}
     for family in found.values():
         family.causes = {id_: family.causes[id_] for id_ in sorted(family.causes, key=order.__getitem__)}
@@ -172,7 +193,7 @@ def find(text: str, known: list[Family]) -> list[Match]:
     """Return the recorded texts that are like a pasted one, the best first, one for each family.
 
     Numbers, addresses and the spelling of versions ("sslv3", "ssl/tls") do not matter. Of a text of many lines, each
-    is tried. A verify error or an alert that is named or numbered decides.
+    is tried. A verify error, an alert or a problem that is named or numbered, and the status 403, decide.
     """
     recorded = [
         (family, message, frozenset(_words(message))) for family in known for message in family.texts if message
@@ -194,6 +215,9 @@ def find(text: str, known: list[Family]) -> list[Match]:
     decided = {f"alert:{alert}"} if alert else set()
     if code and not re.search("handshake_refused|alert", text):  # a client's
         decided = {f"client:{code}"} & {family.key for family in known} or decided
+    problem = _PROBLEM.search(text)
+    if problem or (_STATUS_403.search(text) and not decided):
+        decided = {_FORBIDDEN}
     lines = [words for line in text.splitlines() if (words := frozenset(_words(line)))]
     best: dict[str, Match] = {}
     for family, message, words in recorded:
@@ -201,13 +225,13 @@ def find(text: str, known: list[Family]) -> list[Match]:
         if decided:
             score = FITS + (1 - FITS) * score if family.key in decided else score * FITS
         if family.key not in best or score > best[family.key].score:
-            best[family.key] = Match(score, message, family, code)
+            best[family.key] = Match(score, message, family, code, problem and (problem[1] or problem[2]))
     return sorted(best.values(), key=lambda match: -match.score)
 
 
-def _expected(scenario: Scenario, tool: Tool) -> Expectation:
-    """Return what should happen with a tool, in the mode and at the server that say most."""
-    return scenario.expected(Mode.REQUIRED, Tls.V13, Server.EXPLAINED, tool)
+def _expected(scenario: Scenario, tool: Tool, mode: Mode = Mode.REQUIRED) -> Expectation:
+    """Return what should happen with a tool, at the server that says most, and unless said in the mode that does."""
+    return scenario.expected(mode, Tls.V13, Server.EXPLAINED, tool)
 
 
 def _meaning(observation: Observation, scenario: Scenario) -> tuple[str, str]:
@@ -215,6 +239,8 @@ def _meaning(observation: Observation, scenario: Scenario) -> tuple[str, str]:
     if observation.alert:
         number = ALERTS.get(observation.alert, "?")
         return f"alert:{observation.alert}", f"The server sent the alert {observation.alert} ({number})"
+    if observation.outcome == Outcome.FORBIDDEN:
+        return _FORBIDDEN, "The handshake succeeded, and the application forbids (HTTP 403)"
     if observation.outcome == Outcome.REFUSED_BY_SERVER:
         return _CLOSED, "The server closed the connection and said nothing"
     if observation.outcome == Outcome.REFUSED_BY_CLIENT:

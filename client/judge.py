@@ -59,15 +59,21 @@ def judge(
         return Verdict.PASS, ""
     if observed.outcome is not expected.outcome:
         fact = f"expected {describe(expected)}, observed {describe(observed)}"
-        return (Verdict.WRONG_ACCEPT if observed.outcome in ACCEPTED else Verdict.WRONG_REFUSE), fact
+        further = observed.outcome in ACCEPTED or _how_far(observed.outcome) > _how_far(expected.outcome)
+        return (Verdict.WRONG_ACCEPT if further else Verdict.WRONG_REFUSE), fact
     if observed.outcome is Outcome.AUTHENTICATED and observed.sha256 != credential_sha256:
         return Verdict.WRONG_ACCEPT, f"authenticated as another certificate: {observed.sha256}"
     if server is Server.EXPLAINED or observed.outcome is not Outcome.REFUSED_BY_SERVER:
         wrong_alert = observed.outcome is Outcome.REFUSED_BY_SERVER and observed.alert != expected.alert
         wrong_code = observed.verify_code is not None and observed.verify_code != expected.verify_code
-        if wrong_alert or wrong_code:
+        if wrong_alert or wrong_code or observed.problem != expected.problem:
             return Verdict.WRONG_REASON, f"expected {describe(expected)}, observed {describe(observed)}"
     return Verdict.PASS, ""
+
+
+def _how_far(outcome: Outcome) -> int:
+    """Return how far a client got: not through the handshake, through it, or to what it asked for."""
+    return 2 if outcome in ACCEPTED else 1 if outcome is Outcome.FORBIDDEN else 0
 
 
 def describe(what: Expectation | Observed) -> str:
@@ -76,8 +82,8 @@ def describe(what: Expectation | Observed) -> str:
     verify_error = f"verify error {what.verify_code}" if what.verify_code else ""
     if what.outcome is Outcome.REFUSED_BY_SERVER:
         words.append(f"({', '.join(filter(None, (what.alert or 'reason not delivered', verify_error)))})")
-    elif verify_error:
-        words.append(f"({verify_error})")
+    elif verify_error or what.problem:
+        words.append(f"({verify_error or what.problem})")
     if isinstance(what, Expectation) and what.or_not_presented:
         words.append("or not presented")
     return " ".join(words)

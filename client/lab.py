@@ -12,8 +12,6 @@ from catalogue import Catalogue, LabError, ManifestError, Scenario, Sends, Tls, 
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
-PATH = "/whoami"
-
 
 @dataclass(frozen=True)
 class View:
@@ -44,11 +42,6 @@ class View:
         return replace(self, url=f"https://{host}:{port}")
 
 
-def http_request(view: View) -> str:
-    """Return the request that every probe makes."""
-    return f"GET {PATH} HTTP/1.1\r\nHost: {view.host}\r\nConnection: close\r\n\r\n"
-
-
 @dataclass(frozen=True)
 class Attempt:
     """One scenario, presented once: in a TLS version, with files as a view sees them."""
@@ -57,6 +50,16 @@ class Attempt:
     issued: Issued | None
     tls: Tls
     view: View
+
+    @property
+    def url(self) -> str:
+        """What is asked for."""
+        return self.view.url + self.scenario.path
+
+    @property
+    def http_request(self) -> str:
+        """The request that a probe makes which speaks no HTTP itself."""
+        return f"GET {self.scenario.path} HTTP/1.1\r\nHost: {self.view.host}\r\nConnection: close\r\n\r\n"
 
     @property
     def cert(self) -> str | None:
@@ -132,7 +135,10 @@ def knobs(variant: Variant) -> str:
     """Return what to add to `make up` for a server: nothing for the default one."""
     default = Variant()
     words = [f"SERVER_CREDENTIAL={variant.credential}"] if variant.credential != default.credential else []
-    return " ".join(words + ([f"TRUST={variant.trust}"] if variant.trust != default.trust else []))
+    words += [f"TRUST={variant.trust}"] if variant.trust != default.trust else []
+    words += [f"CRL={variant.crl}"] if variant.crl != default.crl else []
+    words += [f"CRL_CHECK={variant.crl_check}"] if variant.crl_check != default.crl_check else []
+    return " ".join(words)
 
 
 def scenario(known: Catalogue, id_: str) -> Scenario:

@@ -15,7 +15,7 @@ from typing import Any
 from catalogue import LabError, Outcome, Tool
 
 FOLDER = Path(__file__).parent.parent / "docs" / "observations"
-_FAILED = (Outcome.REFUSED_BY_SERVER, Outcome.REFUSED_BY_CLIENT, Outcome.NOT_PRESENTED)
+_FAILED = (Outcome.REFUSED_BY_SERVER, Outcome.REFUSED_BY_CLIENT, Outcome.NOT_PRESENTED, Outcome.FORBIDDEN)
 _VARYING = (  # what differs from run to run, and what stands for it
     (re.compile(r"\(_ssl\.c:\d+\)"), "(_ssl.c:N)"),
     (re.compile(r"0x[0-9a-f]{6,}"), "0x..."),

@@ -14,6 +14,9 @@ _PYTHON_REASON = re.compile(r"(?:SSLV3|TLSV1|TLSV13|SSL/TLS)_ALERT_(\w+)")
 # OpenSSL packs library and reason into its error code; reasons from 1000 on are alerts. 0A00045C: 0x45C - 1000 = 116.
 _PACKED = re.compile(r"error:([0-9A-Fa-f]{8}):")
 _FIRST_ALERT_REASON = 1000
+_PROBLEM_JSON = "application/problem+json"
+_PROBLEM_TYPE = "tag:mtls-lab.test,2026:"
+_OK, _FORBIDDEN = 200, 403
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Observed:
 
     `alert` is the RFC 8446 name of the alert that the server sent, None if none arrived. `verify_code` is the
     verify error (X509_V_ERR) of whoever refused, None where the probe can't see it: a server sends only the
-    alert. `sha256` is the certificate that the server says it saw. `detail` is the tool's own words, in a line;
+    alert. `problem` is the last part of the type of the problem (RFC 9457) with which the application forbade.
+    `sha256` is the certificate that the server says it saw. `detail` is the tool's own words, in a line;
     `output` all that it said; `exit_status` its exit status, None for a library. `local_port` is the client's end
     of the connection, None where the tool does not tell. `openssl` is what the server says it is built on. `log` is
     the server's log line about the refusal.
@@ -31,6 +35,7 @@ class Observed:
     outcome: Outcome
     alert: str | None = None
     verify_code: int | None = None
+    problem: str | None = None
     sha256: str | None = None
     detail: str = ""
     output: str = ""
@@ -40,8 +45,35 @@ class Observed:
     log: str = ""
 
 
+def http_answer(status: int, body: bytes | str, detail: str, media_type: str | None = None) -> Observed:
+    """Read an HTTP response.
+
+    Args:
+        detail: what the tool says of a status that is not 200.
+        media_type: the Content-Type, None where the tool does not show it.
+    """
+    if status == _OK:
+        return answered(body)
+    if status == _FORBIDDEN and media_type in (_PROBLEM_JSON, None):
+        return forbidden(body, detail)
+    return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {status}, {media_type or 'no media type shown'}")
+
+
+def forbidden(body: bytes | str, detail: str) -> Observed:
+    """Read an answer with status 403. Only a problem of the lab's application says that this application forbids."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    try:
+        problem = json.loads(text)
+        kind = str(problem["type"])
+        if problem["status"] == _FORBIDDEN and kind.startswith(_PROBLEM_TYPE):
+            return Observed(Outcome.FORBIDDEN, problem=kind.removeprefix(_PROBLEM_TYPE), detail=detail, output=text)
+    except (ValueError, KeyError, TypeError):
+        pass
+    return Observed(Outcome.PROBE_ERROR, detail=f"a 403, but not the lab's: {text[:200]!r}")
+
+
 def answered(body: bytes | str) -> Observed:
-    """Read the server's answer to `GET /whoami`."""
+    """Read an answer with status 200: on every path of the lab it says who is calling."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body
     try:
         document = json.loads(text)

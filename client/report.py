@@ -114,7 +114,7 @@ def _result(result: Result) -> dict[str, Any]:
 
 
 def _seen(what: Expectation | Observed | None) -> dict[str, Any]:
-    return {name: getattr(what, name, None) for name in ("outcome", "alert", "verify_code")}
+    return {name: getattr(what, name, None) for name in ("outcome", "alert", "verify_code", "problem")}
 
 
 def _replace(path: Path, text: str) -> None:

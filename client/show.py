@@ -12,7 +12,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from catalogue import ALERTS, VERIFY_ERRORS, Catalogue, Expectation, Mode, Outcome, Scenario, Server, Tls, Tool
+from catalogue import (
+    ACCEPTED,
+    ALERTS,
+    PUBLIC_PATH,
+    VERIFY_ERRORS,
+    Catalogue,
+    Expectation,
+    Mode,
+    Outcome,
+    Scenario,
+    Server,
+    Tls,
+    Tool,
+)
 from client import errors
 from client.judge import Result, Verdict, describe
 from client.lab import knobs
@@ -187,6 +200,11 @@ def error(console: Console, text: str, known: Catalogue, observations: list[Obse
             "A plain Uvicorn closes the connection before the reason is sent (python/cpython#98078), so any refusal\n"
             "looks like this. On the lab's server: make up SERVER=explained, try again, then make logs.\n"
         )
+    if best.family.is_forbidden:
+        say(
+            "A plain Uvicorn does not tell the application who is calling, which then forbids everybody (problem\n"
+            "tls-unknown): make up SERVER=explained. Otherwise:\n"
+        )
     for number, cause in enumerate(best.causes[:_CAUSES_SHOWN], 1):
         scenario = cause.scenario
         say(f"{number}. {scenario.title} ({scenario.id})", "bold")
@@ -206,7 +224,7 @@ def in_words(scenario: Scenario, mode: Mode) -> str:
     tls12 = scenario.expected(mode, Tls.V12, Server.EXPLAINED)
     if tls12 != always:
         words.append(f"TLS 1.2: {_words(tls12)}")
-    if scenario.expect[mode].stock:
+    if scenario.expect[mode].stock or (scenario.path != PUBLIC_PATH and always.outcome in ACCEPTED):
         stock = scenario.expected(mode, Tls.V13, Server.STOCK)
         words.append(f"SERVER=stock: {_words(stock).removesuffix(', reason not delivered')}")
     tools: dict[str, list[str]] = {}
@@ -235,6 +253,8 @@ def _words(expected: Expectation) -> str:
     if expected.outcome is Outcome.REFUSED_BY_SERVER:
         alert = expected.alert
         words = f"refused {ALERTS[alert]} {alert}" if alert else "refused, reason not delivered"
+    if expected.outcome is Outcome.FORBIDDEN:
+        words = f"forbidden 403 {expected.problem}"
     return f"{words}, or not presented" if expected.or_not_presented else words
 
 

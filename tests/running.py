@@ -13,7 +13,7 @@ from pathlib import Path
 
 import catalogue
 from ca.recipe import PASS_PHRASE
-from catalogue import Server
+from catalogue import Crl, Server
 from client.lab import Lab, open_lab
 
 ROOT = Path(__file__).parent.parent
@@ -47,9 +47,16 @@ class Running:
 
 
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return unused_ports(1)[0]
+
+
+def unused_ports(count: int) -> list[int]:
+    """Return as many different ports: each is held until all are known."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in held:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in held]
 
 
 def server_environ(state: Path, mode: str, port: int, server: str = Server.EXPLAINED) -> dict[str, str]:
@@ -85,14 +92,17 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
     with ExitStack() as stack:
         log = folder / "server.log"
         default = stack.enter_context(serving(state, log, mode, server))
-        ports = {}
+        others = known.variants[1:]
+        ports = dict(zip((variant.name for variant in others), unused_ports(len(others)), strict=True))
         tls = state / "server-tls"
-        for variant in known.variants[1:]:
-            port = ports[variant.name] = unused_port()
+        for variant in others:
+            port = ports[variant.name]
             environment = server_environ(state, mode, port, server) | {
                 "UVICORN_SSL_CERTFILE": str(tls / variant.credential / "fullchain.pem"),
                 "UVICORN_SSL_KEYFILE": str(tls / variant.credential / "privkey.pem"),
                 "UVICORN_SSL_CA_CERTS": str(tls / f"{variant.trust}.pem"),
+                "LAB_CRL": str(tls / f"{variant.crl}.pem") if variant.crl is not Crl.NONE else "",
+                "LAB_CRL_CHECK": variant.crl_check,
                 "UVICORN_SSL_KEYFILE_PASSWORD": PASS_PHRASE if variant.credential == "server-encrypted-key" else "",
             }
             stack.enter_context(process(environment, folder / f"{variant.name}.log"))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
 
-from client.observe import TIMEOUT_S, Observed
+from client.observe import TIMEOUT_S, Observed, http_answer
 
 _GRACE_S = 5.0
+_RESPONSE = re.compile(rb"(HTTP/1\.1 (\d{3})[^\r\n]*)\r\n(.*?)\r\n\r\n(.*)", re.S)
+_MEDIA_TYPE = re.compile(rb"^content-type: (\S+?)\s*$", re.M | re.I)
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,13 @@ def output(*argv: str) -> str | None:
         return None
     done = run(list(argv))
     return done.stdout.decode(errors="replace") + done.stderr
+
+
+def raw_response(said: bytes) -> Observed | None:
+    """Read the HTTP response in what a tool printed that speaks no HTTP itself, or None if there is none."""
+    response = _RESPONSE.search(said)
+    if not response:
+        return None
+    media_type = _MEDIA_TYPE.search(response[3])
+    body = response[4][: response[4].rfind(b"}") + 1]  # gnutls-cli says behind it that the connection was closed
+    return http_answer(int(response[2]), body, response[1].decode(), media_type[1].decode() if media_type else None)

@@ -6,14 +6,16 @@ import re
 import shlex
 
 from catalogue import Outcome, Tool, alert_name
-from client.lab import PATH, Attempt
-from client.observe import TIMEOUT_S, Observed, alert_of_packed, answered, openssl_version, refused
+from client.lab import Attempt
+from client.observe import TIMEOUT_S, Observed, alert_of_packed, http_answer, openssl_version, refused
 from client.probes.command import Ran, output, run
 
 # `(IN), TLS alert, certificate expired (557)`: the number is level << 8 | alert, and level 2 is fatal.
 _ALERT_IN = re.compile(r"\(IN\), TLS alert, .*\((\d+)\)")
 # With status 35, a failed handshake: that the server closed, and not that curl did not like something.
 _CLOSED = re.compile(r"SSL_ERROR_SYSCALL|SSL_ERROR_ZERO_RETURN|error:0A000126|reset by peer|Broken pipe")
+_STATUS = re.compile(r"^< (HTTP/1\.1 (\d{3}).*?)\s*$", re.M)
+_MEDIA_TYPE = re.compile(r"^< content-type: (\S+?)\s*$", re.M | re.I)
 _SERVER_SPOKE = "(IN), TLS handshake, Server hello"
 _FATAL = 2
 
@@ -54,7 +56,7 @@ class Curl:
         alert = alert_name(fatal[0]) if fatal else alert_of_packed(done.stderr)
         detail = next((line for line in done.stderr.splitlines() if line.startswith("curl: (")), "")
         if done.status == 0:
-            return answered(done.stdout)
+            return _answer(done)
         if alert:  # before the status: curl reports the alert certificate_expired in TLS 1.2 as its own error 60
             return refused(alert, detail)
         if done.status == _LOCAL_CERTIFICATE:
@@ -80,5 +82,12 @@ class Curl:
             *(f"--tlsv{attempt.tls}", "--tls-max", attempt.tls),
             *("--cacert", view.public_root),
             *credential,
-            view.url + PATH,
+            attempt.url,
         ]
+
+
+def _answer(done: Ran) -> Observed:
+    status, media_type = _STATUS.search(done.stderr), _MEDIA_TYPE.search(done.stderr)
+    if not status:
+        return Observed(Outcome.PROBE_ERROR, detail="an answer without a status line")
+    return http_answer(int(status[2]), done.stdout, status[1], media_type[1] if media_type else None)

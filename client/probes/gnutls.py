@@ -11,9 +11,9 @@ import shlex
 from dataclasses import replace
 
 from catalogue import Outcome, Tool, alert_name
-from client.lab import PATH, Attempt, http_request
-from client.observe import TIMEOUT_S, Observed, answered, refused
-from client.probes.command import Ran, output, run
+from client.lab import Attempt
+from client.observe import TIMEOUT_S, Observed, answered, forbidden, refused
+from client.probes.command import Ran, output, raw_response, run
 
 _ALERT = re.compile(r"Alert\[2\|(\d+)\] - .* - was received|Received alert \[(\d+)\]")
 _SERVER_SPOKE = re.compile(r"SERVER HELLO \(2\) was received|^- Certificate type: X.509", re.M)
@@ -32,6 +32,8 @@ _CLOSED = re.compile(
     r"non-properly terminated|terminated the connection|Error in the pu(?:ll|sh) function|reset by peer", re.I
 )
 _WGET_NETWORK = 4  # its exit status for a connection that failed; it may say no more
+_WGET_FORBIDDEN = re.compile(r"ERROR 403: .*")
+_WGET_HTTP_ERROR = 8
 _CHATTER = re.compile(r"^(WARNING:|Processed|Resolving|Connecting|- |\||\s*$)|Giving up")
 
 
@@ -93,16 +95,22 @@ class Wget:
 
     def run(self, attempt: Attempt) -> Observed:
         done = run(self._argv(attempt), GNUTLS_DEBUG_LEVEL="5")
-        return _told(done, answered(done.stdout) if done.status == 0 else _failed(done))
+        return _told(done, self._read(done))
+
+    def _read(self, done: Ran) -> Observed:
+        said = _WGET_FORBIDDEN.search(done.stderr)
+        if done.status == _WGET_HTTP_ERROR and said:
+            return forbidden(done.stdout, said[0])
+        return answered(done.stdout) if done.status == 0 else _failed(done)
 
     def _argv(self, attempt: Attempt) -> list[str]:
         credential = [f"--certificate={attempt.cert}", f"--private-key={attempt.key}"] if attempt.cert else []
         return [
             *("wget", "--no-config", "--no-proxy", "--no-hsts", "--no-verbose", "--output-document=-", "--tries=1"),
-            *(f"--timeout={TIMEOUT_S:.0f}", f"--ciphers={_priority(attempt)}"),
+            *("--content-on-error", f"--timeout={TIMEOUT_S:.0f}", f"--ciphers={_priority(attempt)}"),
             f"--ca-certificate={attempt.view.public_root}",
             *credential,
-            attempt.view.url + PATH,
+            attempt.url,
         ]
 
 
@@ -125,18 +133,16 @@ class GnuTls:
         return None
 
     def command(self, attempt: Attempt) -> str:
-        request = http_request(attempt.view).replace("\r\n", "\\r\\n")
+        request = attempt.http_request.replace("\r\n", "\\r\\n")
         pins = "".join(f"{name}={shlex.quote(value)} " for name, value in self._pin(attempt).items())
         return f"(printf {shlex.quote(request)}; sleep 1) | {pins}{shlex.join(self._argv(attempt))}"
 
     def run(self, attempt: Attempt) -> Observed:
         argv = [*self._argv(attempt)[:-1], "--debug=1", attempt.view.host]
-        done = run(argv, http_request(attempt.view).encode(), **self._pin(attempt))
-        _, _, response = done.stdout.partition(b"HTTP/1.1 200 OK")
-        _, _, body = response.partition(b"\r\n\r\n")
-        # Behind the answer it says that the connection was closed.
+        done = run(argv, attempt.http_request.encode(), **self._pin(attempt))
+        response = raw_response(done.stdout)
         said = replace(done, stderr=done.stderr + done.stdout.decode(errors="replace"), stdout=b"")
-        return _told(said, answered(body[: body.rfind(b"}") + 1]) if body else _failed(said))
+        return _told(said, response or _failed(said))
 
     def _pin(self, attempt: Attempt) -> dict[str, str]:
         """Return the variable with the key's pass phrase, for which there is no option."""

@@ -7,19 +7,21 @@ import re
 import shlex
 
 from catalogue import VERIFY_ERRORS, Outcome, Tool, alert_name
-from client.lab import PATH, Attempt
-from client.observe import TIMEOUT_S, Observed, answered, openssl_version, refused
+from client.lab import Attempt
+from client.observe import TIMEOUT_S, Observed, http_answer, openssl_version, refused
 from client.probes.command import Ran, output, run
 
 _PROGRAM = """\
 require("https").get({url}, {{ca: fs.readFileSync({root}), {credential}\
-minVersion: "TLSv{tls}", maxVersion: "TLSv{tls}", timeout: {timeout_ms}}}, r => r.pipe(process.stdout))"""
+minVersion: "TLSv{tls}", maxVersion: "TLSv{tls}", timeout: {timeout_ms}}}, \
+r => (console.error("HTTP", r.statusCode, r.headers["content-type"]), r.pipe(process.stdout)))"""
 
+_STATUS = re.compile(r"^HTTP (\d{3}) (\S+)$", re.M)
 _ALERT = re.compile(r"SSL alert number (\d+)")
 _CODE = re.compile(r"^  code: '(\w+)'", re.M)
 _ERROR = re.compile(r"^\w*Error\b.*", re.M)
 _SERVER_SPOKE = "    ServerHello, Length="
-_TRACE = re.compile(r"^(Sent|Received) Record$.*?(?=^\S*(?:Error|node:|Sent|Received)|\Z)", re.M | re.S)
+_TRACE = re.compile(r"^(Sent|Received) Record$.*?(?=^\S*(?:Error|node:|Sent|Received|HTTP )|\Z)", re.M | re.S)
 _LOADING = ("createSecureContext", "configSecureContext", "fs.readFileSync", "ERR_OSSL_")
 _CONNECTION = ("ECONNRESET", "EPIPE", "EPROTO")
 _UNREACHABLE = ("ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH")
@@ -56,7 +58,7 @@ class Node:
         if attempt.pass_phrase:
             credential += f"passphrase: {json.dumps(attempt.pass_phrase)}, "
         return _PROGRAM.format(
-            url=json.dumps(attempt.view.url + PATH),
+            url=json.dumps(attempt.url),
             root=json.dumps(attempt.view.public_root),
             credential=credential,
             tls=attempt.tls,
@@ -70,8 +72,9 @@ class Node:
         alert = _ALERT.search(said)
         codes = _CODE.findall(said)
         code = codes[0] if codes else ""
-        if done.status == 0:
-            return answered(done.stdout)
+        status = _STATUS.search(said)
+        if done.status == 0 and status:
+            return http_answer(int(status[1]), done.stdout, status[0], status[2])
         if done.status is None:
             return Observed(Outcome.TIMEOUT, detail=detail)
         if alert:

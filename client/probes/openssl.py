@@ -11,9 +11,9 @@ import re
 import shlex
 
 from catalogue import Outcome, Tool, alert_name
-from client.lab import Attempt, http_request
-from client.observe import Observed, alert_of_packed, answered, openssl_version, refused
-from client.probes.command import Ran, output, run
+from client.lab import Attempt
+from client.observe import Observed, alert_of_packed, openssl_version, refused
+from client.probes.command import Ran, output, raw_response, run
 
 _ALERT_NUMBER = re.compile(r"SSL alert number (\d+)")
 _VERIFY_ERROR = re.compile(r"verify error:num=(\d+)")
@@ -44,25 +44,24 @@ class OpenSsl:
         return None
 
     def command(self, attempt: Attempt) -> str:
-        request = http_request(attempt.view).replace("\r\n", "\\r\\n")
+        request = attempt.http_request.replace("\r\n", "\\r\\n")
         return f"printf {shlex.quote(request)} | {shlex.join(self._argv(attempt))}"
 
     def run(self, attempt: Attempt) -> Observed:
-        done = run(self._argv(attempt), http_request(attempt.view).encode())
+        done = run(self._argv(attempt), attempt.http_request.encode())
         return done.told(self._read(done))
 
     def _read(self, done: Ran) -> Observed:
-        head, _, body = done.stdout.partition(b"\r\n\r\n")
-        if head.startswith(b"HTTP/1.1 200 "):
-            return answered(body)
+        if response := raw_response(done.stdout):
+            return response
         number = _ALERT_NUMBER.search(done.stderr)
         alert = alert_name(int(number[1])) if number else alert_of_packed(done.stderr)
         verify_error = _VERIFY_ERROR.search(done.stderr)
         detail = _first_error(done.stderr)
         if done.status is None:
             return Observed(Outcome.TIMEOUT, detail=detail)
-        if head:
-            return Observed(Outcome.PROBE_ERROR, detail=head.decode(errors="replace").splitlines()[0])
+        if done.stdout:
+            return Observed(Outcome.PROBE_ERROR, detail=done.stdout.decode(errors="replace").splitlines()[0])
         if verify_error:
             return Observed(Outcome.REFUSED_BY_CLIENT, verify_code=int(verify_error[1]), detail=detail)
         if alert:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from catalogue import Outcome, Tool
-from client.lab import Attempt, View, http_request
-from client.observe import TIMEOUT_S, Observed, alert_of_reason, answered, refused
+from client.lab import Attempt
+from client.observe import TIMEOUT_S, Observed, alert_of_reason, http_answer, refused
 from client.probes.in_python import TLS_VERSIONS, InPython, client_context, in_words, load_credential, load_statement
 
 _BUFFER = 65536
@@ -48,7 +48,7 @@ class Raw(InPython):
             host=json.dumps(view.host),
             port=view.port,
             timeout=TIMEOUT_S,
-            request=json.dumps(http_request(view)),
+            request=json.dumps(attempt.http_request),
         )
 
     def run(self, attempt: Attempt) -> Observed:
@@ -64,17 +64,17 @@ class Raw(InPython):
         except OSError as error:
             return Observed(Outcome.UNREACHABLE, detail=str(error))
         with connection:
-            observed = _Conversation(connection, context, attempt.view).hold()
+            observed = _Conversation(connection, context, attempt).hold()
             return replace(observed, local_port=connection.getsockname()[1])
 
 
 class _Conversation:
     """One TLS connection with one HTTP request."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext, view: View) -> None:
-        self.connection, self.request = connection, http_request(view).encode()
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, attempt: Attempt) -> None:
+        self.connection, self.request = connection, attempt.http_request.encode()
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=view.host)
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=attempt.view.host)
         self.response = b""
 
     def hold(self) -> Observed:
@@ -157,6 +157,5 @@ def _http_answer(data: bytes) -> Observed:
         body = response.read()
     except http.client.HTTPException as error:
         return Observed(Outcome.PROBE_ERROR, detail=f"no HTTP response: {error!r}")
-    if response.status != http.HTTPStatus.OK:
-        return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {response.status}")
-    return answered(body)
+    status_line = f"HTTP/1.1 {response.status} {response.reason}"
+    return http_answer(response.status, body, status_line, response.getheader("content-type"))

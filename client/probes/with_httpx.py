@@ -8,8 +8,8 @@ from dataclasses import replace
 import httpx
 
 from catalogue import Outcome, Tool
-from client.lab import PATH, Attempt
-from client.observe import TIMEOUT_S, Observed, answered
+from client.lab import Attempt
+from client.observe import TIMEOUT_S, Observed, http_answer
 from client.probes.in_python import InPython, in_words, load_credential, load_statement
 from client.probes.library import failed, listening_context, local_port
 
@@ -34,7 +34,7 @@ class WithHttpx(InPython):
             root=json.dumps(view.public_root),
             load=load_statement(attempt),
             tls=attempt.tls.replace(".", "_"),
-            url=json.dumps(view.url + PATH),
+            url=json.dumps(attempt.url),
             timeout=TIMEOUT_S,
         )
 
@@ -45,9 +45,18 @@ class WithHttpx(InPython):
         except OSError as error:  # ssl.SSLError is one
             return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
         try:
-            response = httpx.get(attempt.view.url + PATH, verify=context, trust_env=False, timeout=TIMEOUT_S)
+            response = httpx.get(attempt.url, verify=context, trust_env=False, timeout=TIMEOUT_S)
         except httpx.HTTPError as error:
             return replace(failed(error, context), local_port=local_port(context))
-        if response.status_code != httpx.codes.OK:
-            return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {response.status_code}")
-        return answered(response.content)
+        return http_answer(
+            response.status_code, response.content, _complaint(response), response.headers.get("content-type")
+        )
+
+
+def _complaint(response: httpx.Response) -> str:
+    """Return what the library says of a status that is no success."""
+    try:
+        response.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        return in_words(error).splitlines()[0]
+    return ""

@@ -9,8 +9,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from catalogue import Outcome, Tool
-from client.lab import PATH, Attempt
-from client.observe import TIMEOUT_S, Observed, answered
+from client.lab import Attempt
+from client.observe import TIMEOUT_S, Observed, http_answer
 from client.probes.in_python import InPython, in_words, json_tuple
 from client.probes.library import failed, listening_context, local_port
 
@@ -39,7 +39,7 @@ class WithRequests(InPython):
         return _PROGRAM.format(
             root=json.dumps(view.public_root),
             tls=attempt.tls.replace(".", "_"),
-            url=json.dumps(view.url + PATH),
+            url=json.dumps(attempt.url),
             cert=f"cert={json_tuple(attempt.cert, attempt.key)}, " if attempt.cert else "",
             timeout=TIMEOUT_S,
         )
@@ -58,11 +58,20 @@ class WithRequests(InPython):
             adapter.init_poolmanager(1, 1, ssl_context=context)
             session.mount("https://", adapter)
             try:
-                response = session.get(view.url + PATH, verify=view.public_root, cert=cert, timeout=TIMEOUT_S)
+                response = session.get(attempt.url, verify=view.public_root, cert=cert, timeout=TIMEOUT_S)
             except requests.RequestException as error:
                 return replace(failed(error, context), local_port=local_port(context))
             except OSError as error:  # the key or certificate could not be loaded
                 return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
-        if response.status_code != requests.codes.ok:
-            return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {response.status_code}")
-        return answered(response.content)
+        return http_answer(
+            response.status_code, response.content, _complaint(response), response.headers.get("content-type")
+        )
+
+
+def _complaint(response: requests.Response) -> str:
+    """Return what the library says of a status that is no success."""
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        return in_words(error)
+    return ""

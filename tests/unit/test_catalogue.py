@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 import catalogue
-from catalogue import ALERTS, VERIFY_ERRORS, CatalogueError, Expectation, Mode, Outcome, Server, Tls, Tool, Variant
+from catalogue import (
+    ALERTS,
+    PUBLIC_PATH,
+    VERIFY_ERRORS,
+    CatalogueError,
+    Crl,
+    Expectation,
+    Mode,
+    Outcome,
+    Server,
+    Tls,
+    Tool,
+    Variant,
+)
 from catalogue.verify_errors import ALERT_OF
 
 GOOD = """
@@ -39,30 +52,41 @@ encrypted-key missing-intermediate expired not-yet-valid expired-intermediate se
 untrusted-root forged-issuer public-ca intermediate-not-ca pathlen-exceeded name-constraints bad-signature
 unknown-critical-extension no-digital-signature ca-certificate weak-rsa sha1 wrong-key wrong-chain-order
 intermediate-eku key-agreement intermediate-no-cert-sign intermediate-unknown-critical no-policy no-aki
-ca-not-critical ca-no-key-usage
+ca-not-critical ca-no-key-usage revoked
 """
 SERVERS = """
 encrypted-key wrong-host cn-only expired not-yet-valid self-signed untrusted-root missing-intermediate client-eku
 validation-ca ca-as-server
 """
+REVOCATION = """
+revoked good good-chain revoked-intermediate-leaf revoked-intermediate without-root expired other-issuer
+"""
+AUTHORIZATION = "none private good operator admin substring lookalike in-cn nul"
 
 
 def test_the_shipped_catalogue_has_every_scenario() -> None:
     promised = {f"client-{name}" for name in CLIENTS.split()} | {f"server-{name}" for name in SERVERS.split()}
+    promised |= {f"crl-{name}" for name in REVOCATION.split()} | {f"authz-{name}" for name in AUTHORIZATION.split()}
     promised |= {"trust-root-only", "trust-intermediate-only", "trust-public-mixed"}
     assert set(catalogue.load().scenarios) == promised
 
 
-def test_client_scenarios_ask_for_the_default_server_and_the_others_for_another() -> None:
+def test_client_and_authz_scenarios_ask_for_the_default_server_and_the_others_for_another() -> None:
     known = catalogue.load()
     for scenario in known.scenarios.values():
-        assert (scenario.server == Variant()) == scenario.id.startswith("client-")
+        assert (scenario.server == Variant()) == scenario.id.startswith(("client-", "authz-"))
+        assert (scenario.path != PUBLIC_PATH) == scenario.id.startswith("authz-")
+        assert (scenario.server.crl is not Crl.NONE) == scenario.id.startswith("crl-")
     assert known.variants[0] == Variant()
-    assert len({variant.name for variant in known.variants}) == len(known.variants) == 15
+    assert len({variant.name for variant in known.variants}) == len(known.variants) == 20
 
 
 def test_what_is_accepted_and_should_not_be_is_labelled() -> None:
-    assert [s.id for s in catalogue.load().scenarios.values() if s.dangerous] == ["trust-public-mixed"]
+    assert [s.id for s in catalogue.load().scenarios.values() if s.dangerous] == [
+        "trust-public-mixed",
+        "client-revoked",
+        "crl-revoked-intermediate-leaf",
+    ]
 
 
 def test_an_alert_follows_from_the_verify_error() -> None:
@@ -83,10 +107,11 @@ def test_every_scenario_says_how_it_is_seen_and_cured() -> None:
         assert scenario.cure or outcomes <= {Outcome.AUTHENTICATED, Outcome.SERVED}, scenario.id
 
 
-def test_optional_and_required_differ_in_one_scenario() -> None:
+def test_optional_and_required_differ_where_there_is_no_certificate() -> None:
     """Optional is not lenient: the best slide of the workshop."""
-    differ = [s.id for s in catalogue.load().scenarios.values() if s.expect[Mode.OPTIONAL] != s.expect[Mode.REQUIRED]]
-    assert differ == ["client-none"]
+    scenarios = catalogue.load().scenarios.values()
+    differ = [s.id for s in scenarios if s.expect[Mode.OPTIONAL] != s.expect[Mode.REQUIRED]]
+    assert differ == [s.id for s in scenarios if s.credential is None] == ["client-none", "authz-none"]
 
 
 def test_mode_off_asks_no_client_for_a_certificate() -> None:
@@ -109,6 +134,33 @@ def test_stock_delivers_neither_identity_nor_reason(tmp_path: Path) -> None:
     assert scenarios["client-good"].expected(Mode.REQUIRED, Tls.V13, stock) == Expectation(Outcome.SERVED)
     refused = Expectation(Outcome.REFUSED_BY_SERVER)
     assert scenarios["client-expired"].expected(Mode.REQUIRED, Tls.V13, stock) == refused
+
+
+def test_stock_forbids_everybody_alike_where_a_certificate_is_needed() -> None:
+    """It does not tell the application who is calling; whom the handshake refuses, it refuses."""
+    unknown = Expectation(Outcome.FORBIDDEN, problem="tls-unknown")
+    for scenario in catalogue.load().scenarios.values():
+        for mode in Mode:
+            if scenario.id.startswith("authz-") and (scenario.credential or mode is not Mode.REQUIRED):
+                assert scenario.expected(mode, Tls.V13, Server.STOCK) == unknown
+            else:
+                assert scenario.expected(mode, Tls.V13, Server.STOCK).outcome is not Outcome.FORBIDDEN
+
+
+def test_stock_looks_nobody_up() -> None:
+    for scenario in catalogue.load().scenarios.values():
+        if scenario.id.startswith("crl-"):
+            assert scenario.expected(Mode.REQUIRED, Tls.V13, Server.STOCK) == Expectation(Outcome.SERVED)
+
+
+def test_a_command_names_the_port_as_the_person_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = catalogue.load().scenarios["client-none"].look
+    assert "localhost:8443" in look
+    monkeypatch.setenv("LAB_URL", "https://server:9000")
+    assert catalogue.load().scenarios["client-none"].look == look.replace("8443", "9000")
+    monkeypatch.setenv("LAB_SHOWN_URL", "https://localhost:9001")
+    assert catalogue.load().scenarios["client-none"].look == look.replace("8443", "9001")
+    assert not [s.id for s in catalogue.load().scenarios.values() if "{port}" in s.look or "{files}" in s.look]
 
 
 def test_an_expectation_can_differ_with_stock(tmp_path: Path) -> None:
@@ -145,7 +197,7 @@ def test_short_words_for_several_modes(tmp_path: Path) -> None:
         ("[scenario.client-good]", "[scenari.client-good]", "unknown key scenari; did you mean scenario?"),
         ("client-good", "client-goof", "no scenario client-good, the positive control"),
         ("client-good", "client good", "not TOML"),
-        ("client-good", "Good", "a scenario's id is client-, server- or trust- and"),
+        ("client-good", "Good", "a scenario's id is client-, server-, trust-, crl- or authz- and"),
         ('title = "t"', "", "scenario client-good: title must be a text"),
         ('title = "t"', 'titel = "t"', "unknown key titel; did you mean title?"),
         ('why = "y"', 'why = " "', "why must be a text"),
@@ -155,6 +207,28 @@ def test_short_words_for_several_modes(tmp_path: Path) -> None:
         ('why = "y"', 'why = "y"\ncredential = "server-good"', "credential must be the name of a credential"),
         ('why = "y"', 'why = "y"\nserves = "client-good"', "serves must be the name of a server credential"),
         ('why = "y"', 'why = "y"\ntrust = "validation_rot"', "trust 'validation_rot' is unknown; did you mean"),
+        (
+            'why = "y"',
+            'why = "y"\ncrl = "validation_clr"',
+            "crl 'validation_clr' is unknown; did you mean validation_crl?",
+        ),
+        (
+            'why = "y"',
+            'why = "y"\ncrl = "validation_crl"\ncrl_check = "leave"',
+            "crl_check 'leave' is unknown; did you",
+        ),
+        ('why = "y"', 'why = "y"\ncrl_check = "leaf"', "there is no crl to look it up in"),
+        ('why = "y"', 'why = "y"\npath = "private"', "path must be like \"/private\": 'private'"),
+        ('why = "y"', 'why = "y"\npath = "/a b"', "path must be like"),
+        ('why = "y"', 'why = "y"\npath = 1', "path must be like"),
+        ('"anonymous"', '"forbidden"', "the outcome forbidden has a problem, and no other outcome has"),
+        (
+            '"anonymous"',
+            '"anonymous", problem = "a-b"',
+            "the outcome forbidden has a problem, and no other outcome has",
+        ),
+        ('"anonymous"', '"forbidden", problem = "a-b"', "cure must be a text"),
+        ('"anonymous"', '"forbidden", problem = "A B"', 'expect.off.problem must be like "certificate-required"'),
         ('why = "y"', 'why = "y"\ncommon = "yes"', "common must be true or false"),
         ('why = "y"', 'why = "y"\ndangerous = true', "cure must be a text"),
         ('why = "y"', 'why = "y"\nneeds = { openssl = "new" }', 'needs.openssl must be a version like "3.5"'),

@@ -6,7 +6,7 @@ import pytest
 
 from catalogue import ALERTS, Expectation, Outcome, Server, alert_name
 from client.judge import Verdict, judge
-from client.observe import Observed, alert_of_packed, alert_of_reason, answered, openssl_version
+from client.observe import Observed, alert_of_packed, alert_of_reason, answered, http_answer, openssl_version
 
 AUTHENTICATED = Expectation(Outcome.AUTHENTICATED)
 ANONYMOUS = Expectation(Outcome.ANONYMOUS)
@@ -15,6 +15,7 @@ EXPIRED = Expectation(Outcome.REFUSED_BY_SERVER, "certificate_expired", 10)
 NO_REASON = Expectation(Outcome.REFUSED_BY_SERVER)
 WEAK = Expectation(Outcome.REFUSED_BY_SERVER, "bad_certificate", 66, or_not_presented=True)
 NOT_PRESENTED = Expectation(Outcome.NOT_PRESENTED)
+FORBIDDEN = Expectation(Outcome.FORBIDDEN, problem="certificate-forbidden")
 BY_CLIENT = Expectation(Outcome.REFUSED_BY_CLIENT, verify_code=20)
 
 MINE = "aa"
@@ -22,6 +23,8 @@ as_me = Observed(Outcome.AUTHENTICATED, sha256=MINE)
 as_other = Observed(Outcome.AUTHENTICATED, sha256="bb")
 anonymous = Observed(Outcome.ANONYMOUS)
 served = Observed(Outcome.SERVED)
+forbidden = Observed(Outcome.FORBIDDEN, problem="certificate-forbidden")
+nobody_to_it = Observed(Outcome.FORBIDDEN, problem="certificate-required")
 
 
 def refused(alert: str | None, code: int | None = None) -> Observed:
@@ -54,6 +57,16 @@ def refused(alert: str | None, code: int | None = None) -> Observed:
         (SERVED, served, "stock", Verdict.PASS),
         (SERVED, refused(None), "stock", Verdict.WRONG_REFUSE),
         (SERVED, anonymous, "stock", Verdict.WRONG_ACCEPT),  # then it is no stock server
+        (FORBIDDEN, forbidden, "explained", Verdict.PASS),
+        (FORBIDDEN, nobody_to_it, "explained", Verdict.WRONG_REASON),  # forbidden, but not because it was recognised
+        (FORBIDDEN, as_me, "explained", Verdict.WRONG_ACCEPT),
+        (FORBIDDEN, served, "stock", Verdict.WRONG_ACCEPT),
+        (FORBIDDEN, refused("unknown_ca", 20), "explained", Verdict.WRONG_REFUSE),
+        (AUTHENTICATED, forbidden, "explained", Verdict.WRONG_REFUSE),
+        (SERVED, forbidden, "stock", Verdict.WRONG_REFUSE),
+        (EXPIRED, forbidden, "explained", Verdict.WRONG_ACCEPT),  # it got through the handshake
+        (NO_REASON, forbidden, "stock", Verdict.WRONG_ACCEPT),
+        (NOT_PRESENTED, forbidden, "explained", Verdict.WRONG_ACCEPT),
         (NOT_PRESENTED, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.PASS),
         (NOT_PRESENTED, anonymous, "explained", Verdict.WRONG_ACCEPT),
         (WEAK, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.PASS),
@@ -102,6 +115,37 @@ def test_python_reasons() -> None:
     assert alert_of_reason("CERTIFICATE_VERIFY_FAILED") is None
     assert alert_of_reason("WRONG_VERSION_NUMBER") is None
     assert alert_of_reason(None) is None
+
+
+PROBLEM = b'{"type": "tag:mtls-lab.test,2026:certificate-required", "title": "t", "status": 403}'
+
+
+@pytest.mark.parametrize("media_type", ["application/problem+json", None])
+def test_a_problem_of_the_labs_is_forbidden(media_type: str | None) -> None:
+    seen = http_answer(403, PROBLEM, "403 Forbidden", media_type)
+    assert (seen.outcome, seen.problem, seen.detail) == (Outcome.FORBIDDEN, "certificate-required", "403 Forbidden")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "media_type"),
+    [
+        (403, PROBLEM, "application/json"),
+        (403, PROBLEM, "text/html; charset=utf-8"),
+        (403, PROBLEM.replace(b"mtls-lab.test", b"proxy.example"), "application/problem+json"),
+        (403, PROBLEM.replace(b"403", b"401"), "application/problem+json"),
+        (403, b'{"detail": "Forbidden"}', None),
+        (403, b'{"type": 3, "status": 403}', None),
+        (403, b"[]", None),
+        (403, b"<html>Forbidden</html>", None),
+        (403, b"", None),
+        (401, PROBLEM, "application/problem+json"),
+        (200, PROBLEM, "application/problem+json"),
+        (500, b"", None),
+    ],
+)
+def test_what_is_not_the_labs_is_no_forbidden(status: int, body: bytes, media_type: str | None) -> None:
+    """A proxy's 403, or another status, says nothing about what the lab's application decided."""
+    assert http_answer(status, body, "", media_type).outcome is Outcome.PROBE_ERROR
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"hello", b'{"identity": 3, "tls": {}, "openssl": "x"}'])

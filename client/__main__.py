@@ -13,6 +13,7 @@ import io
 import os
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -146,7 +147,7 @@ def _observe(_: argparse.Namespace) -> int:
     data = text.encode()
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
         member = tarfile.TarInfo(name)
-        member.size = len(data)
+        member.size, member.mtime = len(data), int(time.time())
         archive.addfile(member, io.BytesIO(data))
     return 0
 

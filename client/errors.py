@@ -180,9 +180,9 @@ def families(known: Catalogue, observations: Iterable[Observation]) -> list[Fami
         family.texts.setdefault(observation.message, []).append(observation)
         if key == _FORBIDDEN and observation.server == Server.STOCK:  # which forbids everybody alike
             continue
-        mode = Mode(observation.mode) if key == _FORBIDDEN else Mode.REQUIRED
-        cause = Cause(scenario, Tool(observation.tool), not key.startswith("load:"), mode)
-        family.causes.setdefault(scenario.id, cause)
+        tool = Tool(observation.tool)
+        mode = _forbidding(scenario, tool) if key == _FORBIDDEN else Mode.REQUIRED
+        family.causes.setdefault(scenario.id, Cause(scenario, tool, not key.startswith("load:"), mode))
     order = {id_: (not scenario.common, number) for number, (id_, scenario) in enumerate(known.scenarios.items())}
     for family in found.values():
         family.causes = {id_: family.causes[id_] for id_ in sorted(family.causes, key=order.__getitem__)}
@@ -232,6 +232,12 @@ def find(text: str, known: list[Family]) -> list[Match]:
 def _expected(scenario: Scenario, tool: Tool, mode: Mode = Mode.REQUIRED) -> Expectation:
     """Return what should happen with a tool, at the server that says most, and unless said in the mode that does."""
     return scenario.expected(mode, Tls.V13, Server.EXPLAINED, tool)
+
+
+def _forbidding(scenario: Scenario, tool: Tool) -> Mode:
+    """Return the strictest mode in which the application forbids."""
+    modes = (Mode.REQUIRED, Mode.OPTIONAL, Mode.OFF)
+    return next((m for m in modes if _expected(scenario, tool, m).outcome is Outcome.FORBIDDEN), Mode.OFF)
 
 
 def _meaning(observation: Observation, scenario: Scenario) -> tuple[str, str]:

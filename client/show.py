@@ -16,6 +16,7 @@ from catalogue import (
     ACCEPTED,
     ALERTS,
     PUBLIC_PATH,
+    TLS_UNKNOWN,
     VERIFY_ERRORS,
     Catalogue,
     Expectation,
@@ -200,7 +201,7 @@ def error(console: Console, text: str, known: Catalogue, observations: list[Obse
             "A plain Uvicorn closes the connection before the reason is sent (python/cpython#98078), so any refusal\n"
             "looks like this. On the lab's server: make up SERVER=explained, try again, then make logs.\n"
         )
-    if best.family.is_forbidden:
+    if best.family.is_forbidden and best.problem in (None, TLS_UNKNOWN):
         say(
             "A plain Uvicorn does not tell the application who is calling, which then forbids everybody (problem\n"
             "tls-unknown): make up SERVER=explained. Otherwise:\n"

@@ -13,7 +13,7 @@ from running import ROOT, Running, all_servers, client, serving
 import catalogue
 from catalogue import Mode, Outcome, Server, Tls
 from client.judge import Verdict
-from client.matrix import Matrix, run
+from client.matrix import Answered, Matrix, run, try_one
 from client.probes import PROBES
 
 pytestmark = pytest.mark.live
@@ -79,8 +79,38 @@ def test_the_other_servers(state: Path, tmp_path: Path, mode: Mode, server: Serv
     outcomes = {Outcome.ANONYMOUS} if mode is Mode.OFF else {Outcome.AUTHENTICATED}
     if server is Server.EXPLAINED:
         assert {r.observed.outcome for r in accepted if r.observed} == outcomes
+        assert_lists_are_looked_up(done, mode)
         log = (tmp_path / "server-expired.log").read_text()
         assert "reason=SSLV3_ALERT_CERTIFICATE_EXPIRED" in log  # what a client that refuses tells the server
+
+
+def assert_lists_are_looked_up(done: Matrix, mode: Mode) -> None:
+    """Each refusal for the lists' sake is in the log of its own server, with its own verify error."""
+    codes = {"crl-revoked": 23, "crl-revoked-intermediate": 23, "crl-without-root": 3, "crl-expired": 12}
+    codes |= {"crl-other-issuer": 3}
+    told = {
+        (r.scenario, r.observed.verify_code)
+        for r in done.results
+        if r.scenario.startswith("crl-") and r.probe == "raw" and r.observed and r.observed.log
+    }
+    assert told == (set() if mode is Mode.OFF else set(codes.items()))
+
+
+def test_a_certificate_that_is_revoked_is_only_refused_by_who_looks(serve: Callable[..., Running]) -> None:
+    """The trap and its cure: one credential, with the list, at stock and at explained."""
+    tls = str(serve(Mode.REQUIRED).state / "server-tls")
+    lists = {"LAB_CRL": f"{tls}/validation_crl.pem", "LAB_CRL_CHECK": "leaf"}
+    revoked = KNOWN.scenarios["client-revoked"]
+    seen = {}
+    for server in Server:
+        lab = serve(Mode.REQUIRED, server, **lists).lab
+        result = try_one(lab, revoked, PROBES["raw"], Tls.V13, Mode.REQUIRED, Answered(server))
+        assert result.observed
+        seen[server] = (result.observed.outcome, result.observed.verify_code, result.verdict)
+    assert seen == {
+        Server.EXPLAINED: (Outcome.REFUSED_BY_SERVER, 23, Verdict.WRONG_REFUSE),  # nobody looks, it is expected
+        Server.STOCK: (Outcome.SERVED, None, Verdict.PASS),
+    }
 
 
 def test_a_server_that_does_not_run_is_no_verdict(serve: Callable[..., Running]) -> None:
@@ -131,12 +161,15 @@ def test_the_printed_command_does_what_the_probe_does(serve: Callable[..., Runni
         ("client-missing-intermediate", "CN=client-good"),
         ("client-none", none),
         ("client-untrusted-root", "unknown ca|CA is unknown"),
+        ("authz-good", "certificate-forbidden"),
     ):
         command = chosen[scenario].command
         typed = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=30)
         if shown.startswith("CN="):
             assert shown in typed.stdout
             assert typed.returncode == 0
+        elif scenario == "authz-good":  # as with the probe, the answer itself is seen
+            assert re.search(shown, typed.stdout), typed
         elif (probe, tls) == ("wget", Tls.V13):  # which has no word for an alert after the handshake
             assert (typed.returncode, typed.stdout) == (4, "")
         else:

@@ -35,11 +35,17 @@ def test_off_judged_as_required_is_wrongly_accepted(serve: Callable[..., Running
     assert done.stdout.count("WRONG-ACCEPT client-none") >= 8
     report = json.loads((running.state / "reports/required.json").read_text())
     wrong = [r for r in report["results"] if r["verdict"] == "WRONG-ACCEPT"]
-    tried = [r for r in report["results"] if r["verdict"] != "SKIP" and r["expected"]["outcome"] != "not_presented"]
+    assert {r["verdict"] for r in report["results"] if r["scenario"] == "authz-admin"} == {"WRONG-REFUSE"}
+    assert {r["verdict"] for r in report["results"] if r["scenario"] == "authz-operator"} == {"WRONG-REASON"}
+    asked = [r for r in report["results"] if not r["scenario"].startswith("authz-")]
+    assert {r["verdict"] for r in report["results"] if r["scenario"] == "authz-none"} == {"WRONG-ACCEPT"}
+    tried = [r for r in asked if r["verdict"] != "SKIP" and r["expected"]["outcome"] != "not_presented"]
+    wrong = [r for r in asked if r["verdict"] == "WRONG-ACCEPT"]
     may_not_load = [r for r in tried if r["observed"]["outcome"] == "not_presented"]
-    assert len(wrong) == len(tried) - len(may_not_load) > RESULTS / 2
+    assert len(wrong) == len(tried) - len(may_not_load) > len(asked) / 2
+    failed = [r for r in report["results"] if r["verdict"] in ("WRONG-ACCEPT", "WRONG-REFUSE", "WRONG-REASON")]
     suite = JUnitXml.fromfile(str(running.state / "reports/required.xml"))
-    assert (suite.tests, suite.failures) == (RESULTS, len(wrong))
+    assert (suite.tests, suite.failures) == (RESULTS, len(failed))
 
 
 def test_required_judged_as_off_is_wrongly_refused(serve: Callable[..., Running]) -> None:
@@ -56,7 +62,12 @@ def test_as_expected_exits_0_and_reports(serve: Callable[..., Running]) -> None:
     report = json.loads((running.state / "reports/optional.json").read_text())
     assert {"mode", "server", "runtime", "versions", "duration_s", "results"} <= set(report)
     expired = next(r for r in report["results"] if (r["scenario"], r["probe"]) == ("client-expired", "raw"))
-    assert expired["observed"] == {"outcome": "refused_by_server", "alert": "certificate_expired", "verify_code": 10}
+    assert expired["observed"] == {
+        "outcome": "refused_by_server",
+        "alert": "certificate_expired",
+        "verify_code": 10,
+        "problem": None,
+    }
     assert expired["expected"] == expired["observed"] | {"or_not_presented": False}
     assert re.search(r"WARNING handshake_refused peer=.* verify_code=10 ", expired["log"])
 
@@ -125,21 +136,33 @@ def test_a_port_that_hangs_up_is_no_refusal(state: Path, probe: str, tls: Tls) -
     assert result.observed.outcome in NON_OUTCOMES
 
 
+ANSWERS = {
+    "500": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "403 of a proxy": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nForbidden",
+    "403 of another application": b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/problem+json\r\n"
+    b'Content-Length: 40\r\nConnection: close\r\n\r\n{"type": "about:blank", "status": 403}  ',
+}
+
+
+@pytest.mark.parametrize("scenario", ["client-expired", "authz-good"])
+@pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("tls", Tls)
-def test_an_answer_that_is_not_the_labs_is_no_refusal(state: Path, probe: str, tls: Tls) -> None:
+def test_an_answer_that_is_not_the_labs_is_no_verdict(
+    state: Path, probe: str, tls: Tls, answer: str, scenario: str
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     good = state / "server-tls/server-good"
     context.load_cert_chain(good / "fullchain.pem", good / "privkey.pem")
 
-    def answer_500(connection: socket.socket) -> None:
+    def say(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as secured:
             secured.recv(65536)
-            secured.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            secured.sendall(ANSWERS[answer])
             with suppress(OSError):
                 secured.unwrap()
 
-    result = seen_at(state, probe, tls, "client-expired", answer_500)
+    result = seen_at(state, probe, tls, scenario, say)
     assert result.verdict is None, result.observed
 
 

@@ -76,6 +76,15 @@ def best(text: str) -> Match:
         ("SSL certificate problem: self-signed certificate in certificate chain", "client:20", "server-untrusted-root"),
         ("X509_V_ERR_PATH_LENGTH_EXCEEDED", "alert:unknown_ca", "client-pathlen-exceeded"),
         ("verify error:num=10:certificate has expired", "client:10", "server-expired"),
+        ("curl: (56) ... alert certificate revoked", "alert:certificate_revoked", "crl-revoked"),
+        ("remote error: tls: revoked certificate", "alert:certificate_revoked", "crl-revoked"),  # Go
+        ("error 12 at 0 depth lookup: CRL has expired", "alert:certificate_expired", "crl-expired"),
+        ("error 3 at 1 depth lookup: unable to get certificate CRL", "alert:unknown_ca", "crl-without-root"),
+        ("handshake_refused verify_code=23 verify_message=x", "alert:certificate_revoked", "crl-revoked"),
+        ("requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://a/b", "forbidden", "authz-none"),
+        ("2026-11-24 16:00:00 ERROR 403: Forbidden.", "forbidden", "authz-none"),
+        ('{"type": "tag:mtls-lab.test,2026:certificate-name", "status": 403}', "forbidden", "authz-nul"),
+        ("INFO forbidden path=/admin problem=certificate-forbidden rule=x", "forbidden", "authz-good"),
         (  # a whole traceback
             'Traceback (most recent call last):\n  File "/srv/app.py", line 3, in <module>\n'
             "httpx.ReadError: [SSL: SSLV3_ALERT_BAD_CERTIFICATE] ssl/tls alert bad certificate (_ssl.c:2590)",
@@ -142,6 +151,18 @@ def test_what_explain_says_of_an_error() -> None:
     closed = client(None, "explain", LAB_ERROR="curl: (52) Empty reply from server").stdout
     assert "python/cpython#98078" in closed
     assert "make up SERVER=explained" in closed
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"), [("certificate-name", False), ("tls-unknown", True), ("certificate-required", False)]
+)
+def test_what_explain_says_of_a_problem(problem: str, said: bool) -> None:
+    """SERVER=explained is advice only where the application may not know who is calling."""
+    text = client(None, "explain", LAB_ERROR=f'{{"type": "tag:mtls-lab.test,2026:{problem}", "status": 403}}').stdout
+    assert text.startswith("The handshake succeeded, and the application forbids (HTTP 403)\n")
+    assert ("make up SERVER=explained" in text.split("1. ")[0]) is said
+    if not said:
+        assert f"tell it by: the answer's problem is {problem}" in text.split("2. ")[0]
 
 
 def test_two_generations_of_openssl_are_recorded() -> None:

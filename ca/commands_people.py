@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _inspect(_: Store, arguments: argparse.Namespace) -> None:
+    warnings.simplefilter("ignore")  # what is odd about a file is said in the words about it
     print(inspect.describe(_read(arguments.file), arguments.password))
 
 

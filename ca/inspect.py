@@ -120,6 +120,8 @@ def _link(lower: x509.Certificate, upper: x509.Certificate, number: int, every: 
     others = [n for n, other in enumerate(every, 1) if n != number and _signed(lower, other)]
     if others:
         return f"WRONG ORDER: certificate {number} is signed by certificate {others[0]}, which should follow it"
+    if _signed(upper, lower):
+        return f"WRONG ORDER: certificate {number} signed certificate {number + 1}, and should follow it"
     return f"BROKEN CHAIN: certificate {number} is not signed by certificate {number + 1}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -98,11 +99,13 @@ def decide(request: x509.CertificateSigningRequest) -> Wish:
         else:
             other = f"the extension {extension.oid.dotted_string}"
             ignored.append(_OTHER_EXTENSIONS.get(type(extension.value), other))
-    for attribute in request.subject:
+    with warnings.catch_warnings(action="ignore"):  # of a name's length, which is checked below
+        subject = request.subject
+    for attribute in subject:
         if attribute.oid not in _TAKEN:
             ignored.append(f"{attribute.rfc4514_attribute_name}={visible(_text(attribute))}: only CN and OU are taken")
-    names = [_text(a) for a in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    units = tuple(_text(a) for a in request.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME))
+    names = [_text(a) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    units = tuple(_text(a) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME))
     if len(names) != 1:
         raise _refused("it has no common name (CN)" if not names else "it has more than one common name (CN)")
     for value in (*names, *units):
@@ -130,10 +133,11 @@ def check_text(value: str) -> None:
     """Refuse a name that is not what it looks like.
 
     Raises:
-        LabError: empty, longer than 64 characters (RFC 5280 A.1), or with NULs, control or invisible characters.
+        LabError: empty, longer than 64 bytes of UTF-8 (RFC 5280 A.1: characters), or with NULs, control or invisible
+            characters.
     """
-    if not value.strip() or len(value) > 64:
-        raise _refused(f"the name '{visible(value)}' is empty or longer than 64 characters")
+    if not value.strip() or len(value.encode()) > 64:
+        raise _refused(f"the name '{visible(value)}' is empty or longer than 64 bytes")
     if visible(value) != value:
         raise _refused(f"the name '{visible(value)}' has control or invisible characters")
 

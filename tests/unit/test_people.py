@@ -1,0 +1,219 @@
+"""Certificates for people: what a request may say, what is kept of it, and what is refused."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+import catalogue
+from ca import bundle, requests
+from ca.issue import issue, ledger
+from ca.people import Desk
+from ca.revocation import revoke
+from ca.rotation import What
+from ca.store import Store
+from catalogue import Catalogue, LabError
+from catalogue.manifest import load as load_manifest
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def openssl(*arguments: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(["openssl", *arguments], cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def known() -> Catalogue:
+    whole = catalogue.load()
+    return replace(whole, scenarios={"client-good": whole.scenarios["client-good"]})
+
+
+@pytest.fixture
+def desk(known: Catalogue, tmp_path: Path) -> Desk:
+    store = Store(tmp_path / "lab")
+    issue(known, store, say=lambda _: None)
+    return Desk(store, known, lambda _: None)
+
+
+def request(cn: str = "bob", *extensions: x509.ExtensionType, units: tuple[str, ...] = (), key: object = KEY) -> bytes:
+    names = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+    with warnings.catch_warnings(action="ignore"):  # of a length that is not allowed
+        names.append(x509.NameAttribute(NameOID.COMMON_NAME, cn, _validate=False))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    digest = None if isinstance(key, ed448.Ed448PrivateKey) else hashes.SHA256()
+    return builder.sign(key, digest).public_bytes(Encoding.PEM)  # type: ignore[call-overload, no-any-return]
+
+
+def signed(desk: Desk, data: bytes, name: str = "", days: int = 90) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(desk.sign(requests.read(data), name, days))[0]
+
+
+def test_a_signed_request_is_a_client_of_the_profile(desk: Desk, tmp_path: Path) -> None:
+    pem = desk.sign(requests.read(request(units=("ops",))), "", 30)
+    (tmp_path / "bob.pem").write_bytes(pem)
+    trust = str(desk.store.server / "validation_fullchain.pem")
+    openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", trust, str(tmp_path / "bob.pem"))
+    leaf, intermediate = x509.load_pem_x509_certificates(pem)
+    leaf.verify_directly_issued_by(intermediate)
+    assert leaf.public_key() == KEY.public_key()
+    assert leaf.subject.rfc4514_string() == "CN=bob,OU=ops,O=mTLS Lab"
+    assert not list(desk.store.client.rglob("bob*")), "its key is not here, so nothing is copied to the host"
+
+
+def test_what_a_request_wishes_beyond_its_names_is_ignored_and_said(known: Catalogue, desk: Desk) -> None:
+    said: list[str] = []
+    desk = Desk(desk.store, known, said.append)
+    names = [
+        x509.RFC822Name("bob@mtls-lab.test"),
+        x509.RFC822Name("boss@corp.example"),
+        x509.UniformResourceIdentifier("spiffe://mtls-lab.test/people/bob"),
+        x509.UniformResourceIdentifier("spiffe://mtls-lab.test/people/../admin"),
+        x509.UniformResourceIdentifier("spiffe://mtls-lab.test.evil.example/bob"),
+        x509.DNSName("*.mtls-lab.test"),
+    ]
+    extensions = (
+        x509.SubjectAlternativeName(names),
+        x509.BasicConstraints(ca=True, path_length=None),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+    )
+    leaf = signed(desk, request("bob", *extensions))
+    get = leaf.extensions.get_extension_for_class
+    assert not get(x509.BasicConstraints).value.ca
+    assert list(get(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert list(get(x509.SubjectAlternativeName).value) == [names[0], names[2]]
+    text = "\n".join(said)
+    for word in ("boss@", "../admin", "evil.example", "*.mtls-lab.test", "basicConstraints", "extendedKeyUsage"):
+        assert f"ignored the name {word}" in text or word in text
+
+
+def test_a_request_that_another_key_signed_is_refused(desk: Desk) -> None:
+    der = x509.load_pem_x509_csr(request()).public_bytes(Encoding.DER)
+    assert requests.read(der).common_name == "bob"
+    with pytest.raises(LabError, match="not made with its own key"):
+        requests.read(der[:-1] + bytes([der[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "fact"),
+    [
+        (lambda: rsa.generate_private_key(65537, 1024), "1024 bits"),
+        (lambda: ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
+        (lambda: dsa.generate_private_key(2048), "neither RSA nor EC"),
+        (ed448.Ed448PrivateKey.generate, "neither RSA nor EC"),
+    ],
+    ids=["RSA 1024", "secp256k1", "DSA", "Ed448"],
+)
+def test_weak_and_uncommon_keys_are_refused(make: object, fact: str) -> None:
+    with pytest.raises(LabError, match=fact):
+        requests.read(request(key=make()))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("cn", ["bob\0.evil", "bob\nINFO forged", "bob\x1b[2J", "bo\u202eb", "", "x" * 65])
+def test_names_that_deceive_are_refused(cn: str) -> None:
+    with pytest.raises(LabError, match="the name") as caught:
+        requests.read(request(cn))
+    assert not set("\0\x1b\u202e") & set(str(caught.value))
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA", b"x" * 70000])
+def test_garbage_is_refused(data: bytes) -> None:
+    with pytest.raises(LabError, match="could not sign the request"):
+        requests.read(data)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "Bob", "-x", "client-good", "healthcheck", "validation-root", "a" * 65])
+def test_names_of_files_and_of_the_lab_are_refused(desk: Desk, name: str) -> None:
+    with pytest.raises(LabError, match="could not issue"):
+        signed(desk, request(), name)
+    with pytest.raises(LabError, match="could not issue"):
+        desk.issue(name, (), (), 90, "p256")
+
+
+@pytest.mark.parametrize("days", [0, 3651, 800])  # the intermediate has 730
+def test_impossible_lifetimes_are_refused(desk: Desk, days: int) -> None:
+    with pytest.raises(LabError, match="days"):
+        signed(desk, request(), days=days)
+
+
+def test_a_second_one_of_a_name_must_be_asked_for(desk: Desk) -> None:
+    first = signed(desk, request())
+    with pytest.raises(LabError, match="there is one already"):
+        signed(desk, request())
+    desk.sign(requests.read(request()), "", 90, again=True)
+    assert ledger(desk.store)["bob"].serial != f"{first.serial_number:x}"
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa3072", "ed25519"])
+def test_a_client_made_here_is_published_with_its_key(desk: Desk, kind: str) -> None:
+    desk.issue("alice", ("ops", "dev"), ("spiffe://mtls-lab.test/people/alice",), 5, kind)
+    files = desk.store.client / "clients/alice"
+    assert stat.S_IMODE((files / "privkey.pem").stat().st_mode) == 0o600
+    assert openssl("pkey", "-in", str(files / "privkey.pem"), "-pubout") == openssl(
+        "x509", "-in", str(files / "cert.pem"), "-noout", "-pubkey"
+    )
+    published = load_manifest(desk.store.client / "manifest.json").credentials["alice"]
+    assert published.sans == ("EMAIL:alice@mtls-lab.test", "URI:spiffe://mtls-lab.test/people/alice")
+    with pytest.raises(LabError, match="no SPIFFE id"):
+        desk.issue("carol", (), ("spiffe://other.example/x",), 5, kind)
+
+
+def test_people_outlive_issuing_and_rotation_and_can_be_revoked(known: Catalogue, desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "bob.pem").write_bytes(desk.sign(requests.read(request()), "", 90))
+    desk.issue("alice", (), (), 90, "p256")
+    before = ledger(desk.store)
+    for rotated in (None, (What.INTERMEDIATE, None)):
+        issue(known, desk.store, say=lambda _: None, rotate=rotated)
+        assert {n: ledger(desk.store)[n] for n in ("alice", "bob")} == {n: before[n] for n in ("alice", "bob")}
+        assert "alice" in load_manifest(desk.store.client / "manifest.json").credentials
+    trust = str(desk.store.server / "validation_root.pem")
+    pem = str(tmp_path / "bob.pem")
+    openssl("verify", "-purpose", "sslclient", "-CAfile", trust, "-untrusted", pem, pem)
+    revoke(desk.store, "bob")
+    crl = str(desk.store.server / "validation_crl.pem")
+    refused = subprocess.run(
+        ["openssl", "verify", "-crl_check", "-CRLfile", crl, "-CAfile", trust, "-untrusted", pem, pem],
+        capture_output=True,
+        text=True,
+    )
+    assert "certificate revoked" in refused.stderr
+
+
+@pytest.mark.parametrize(("legacy", "cipher"), [(False, "AES-256-CBC"), (True, "pbeWithSHA1And3-KeyTripleDES-CBC")])
+def test_bundles_are_read_by_openssl(desk: Desk, tmp_path: Path, legacy: bool, cipher: str) -> None:
+    path = tmp_path / "alice.p12"
+    desk.issue("alice", (), (), 90, "p256")
+    path.write_bytes(bundle.export(desk.store, ledger(desk.store), "alice", "secret", legacy=legacy))
+    options = ("-legacy",) if legacy else ()
+    said = openssl("pkcs12", "-in", str(path), "-info", "-nokeys", "-passin", "pass:secret", *options)
+    assert said.count(cipher) == 2
+    assert said.count("BEGIN CERTIFICATE") == 2
+    assert "friendlyName: alice" in said
+    with pytest.raises(AssertionError, match=r"(?i)mac verify"):
+        openssl("pkcs12", "-in", str(path), "-noout", "-passin", "pass:wrong", *options)
+
+
+def test_what_can_not_be_bundled_says_why(desk: Desk) -> None:
+    signed(desk, request())
+    for name, password, fact in (
+        ("client-god", "x", "did you mean client-good?"),
+        ("bob", "x", "no key of it"),
+        ("validation-root", "x", "no client's"),
+        ("client-good", "", "password is empty"),
+    ):
+        with pytest.raises(LabError, match="could not export") as caught:
+            bundle.export(desk.store, ledger(desk.store), name, password, legacy=False)
+        assert fact in caught.value.fact

@@ -113,7 +113,7 @@ def test_the_newest_openssl_takes_the_newest_keys(workshop: Workshop) -> None:
 def test_the_other_servers(workshop: Workshop, server: str) -> None:
     done = workshop.make("test-servers", f"SERVER={server}", "VERBOSE=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "14 further servers" in done.stderr
+    assert "19 further servers" in done.stderr
     assert re.search(r"trust-public-mixed +\S+ \(dangerous\)", done.stdout)
     report = json.loads((workshop.folder / "reports/servers.json").read_text())
     assert {r["scenario"] for r in report["results"]} == {s.id for s in KNOWN.of(default_server=False)}

@@ -23,7 +23,7 @@ from ca.store import Store
 from catalogue import LabError
 from catalogue import manifest as manifests
 
-EVERYTHING = 75
+EVERYTHING = 84
 
 
 def run(folder: Path, names: str = "", path: Path = catalogue.DEFAULT_PATH) -> Issuance:

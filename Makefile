@@ -31,7 +31,8 @@ export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
 # Of `make sign` and its like. By $(value): nothing in them is run or expanded.
 export LAB_CSR = $(value CSR)
-export LAB_NAME = $(or $(value NAME),$(LAB_CLIENT))
+# WSL has a NAME of its own in the environment.
+export LAB_NAME = $(or $(if $(filter command,$(origin NAME)),$(value NAME)),$(LAB_CLIENT))
 export LAB_CLIENT = $(if $(filter command,$(origin CLIENT)),$(value CLIENT))
 export LAB_OU = $(value OU)
 export LAB_URI = $(value URI)

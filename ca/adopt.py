@@ -6,11 +6,12 @@ beside the lab's own intermediate, so that one can go back.
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -18,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca.certificates import Credential
 from ca.recipe import SELF, Recipe
+from ca.requests import CURVES, MIN_RSA_BITS, visible
 from ca.store import CERT, KEY, Store, write_file
 from catalogue import LabError
 
@@ -25,6 +27,7 @@ ADOPTED = "validation-adopted"
 _CURE = "make up LAB_VALIDATION_CA_CERT=intermediate.pem LAB_VALIDATION_CA_KEY=intermediate.key"
 _HOW = "see docs/validation-ca.md for one that works, and ask your CA for such a certificate"
 ABOVE = "above.pem"
+_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.*?-----END [A-Z ]+-----", re.DOTALL)
 RECIPE = Recipe(ADOPTED, "intermediate", None, SELF, is_ca=True)
 
 
@@ -41,7 +44,11 @@ def adopted(store: Store) -> Credential | None:
         pem = (folder / CERT).read_bytes() + (folder / ABOVE).read_bytes() + (folder / KEY).read_bytes()
     except OSError as error:
         raise LabError(f"could not read {error.filename}", error.strerror or str(error), _CURE) from None
-    return check(pem, ())
+    try:
+        return check(pem, ())
+    except LabError as error:
+        cure = "make up LAB_VALIDATION_CA_CERT=none, or with a newer one"
+        raise LabError("could not use the adopted intermediate", error.fact, cure) from None
 
 
 def adopt(store: Store, pem: bytes) -> tuple[Credential, bool]:
@@ -89,47 +96,72 @@ def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Credential:
         certificate, *above = x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise _refused("LAB_VALIDATION_CA_CERT holds no certificate in PEM", _CURE) from None
-    key = _key(pem)
-    if key.public_key() != certificate.public_key():
-        raise _refused("LAB_VALIDATION_CA_KEY is not the key of its first certificate", _CURE)
-    if certificate.public_key() in [c.public_key() for c in public]:
-        raise _refused("it is of the lab's public PKI, which signs servers: clients need another", _HOW)
-    for one in (certificate, *above):
-        _check_authority(one)
-    if certificate.subject == certificate.issuer:
-        fact = "it is a root: a root signs intermediates and is kept offline, and an intermediate can be replaced"
-        raise _refused(fact, "make an intermediate below it, as docs/validation-ca.md does")
-    _check_usage(certificate)
-    lower = certificate
-    for upper in above:
-        try:
-            lower.verify_directly_issued_by(upper)
-        except Exception:  # InvalidSignature, ValueError or TypeError: either way not this issuer's
-            fact = f"{_name(lower)} is not signed by {_name(upper)}, which follows it"
-            raise _refused(fact, "put the intermediate first, and each one's issuer after it") from None
-        lower = upper
-    for below, upper in enumerate(above):
-        length = upper.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
-        if length is not None and length < below + 1 - (1 if upper.subject == certificate.subject else 0):
-            fact = f"{_name(upper)} allows {length} intermediates below it, and there are {below + 1}"
-            raise _refused(fact, _HOW)
+    try:
+        key = _key(pem)
+        if key.public_key() != certificate.public_key():
+            raise _refused("LAB_VALIDATION_CA_KEY is not the key of its first certificate", _CURE)
+        if certificate.public_key() in [c.public_key() for c in public]:
+            raise _refused("it is of the lab's public PKI, which signs servers: clients need another", _HOW)
+        for one in (certificate, *above):
+            _check_authority(one)
+        if certificate.subject == certificate.issuer:
+            fact = "it is a root: a root signs intermediates and is kept offline, and an intermediate can be replaced"
+            raise _refused(fact, "make an intermediate below it, as docs/validation-ca.md does")
+        _check_usage(certificate)
+        _check_chain(certificate, above)
+    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        raise _refused(f"it can't be understood ({visible(str(error))})", _HOW) from None
     return Credential(certificate, key, tuple(above))
 
 
+def refuse_rotation(theirs: Credential | None) -> None:
+    """Refuse to rotate the lab's own authorities while clients are not issued below them.
+
+    Raises:
+        LabError: an intermediate is adopted.
+    """
+    if theirs:
+        fact = f"clients are issued below the adopted {_name(theirs.certificate)}, which its own CA renews"
+        raise LabError("could not rotate the lab's authorities", fact, "make up LAB_VALIDATION_CA_CERT=none")
+
+
+def in_use(theirs: Credential) -> str:
+    """Return the line that says that clients are not issued below the lab's own intermediate."""
+    name = _name(theirs.certificate)
+    return f"clients are issued below the adopted {name}; back: make up LAB_VALIDATION_CA_CERT=none"
+
+
+def _check_chain(certificate: x509.Certificate, above: list[x509.Certificate]) -> None:
+    lower = certificate
+    for below, upper in enumerate(above, 1):
+        try:
+            lower.verify_directly_issued_by(upper)
+        except (InvalidSignature, ValueError, TypeError):  # names that differ, or another kind of key
+            fact = f"{_name(lower)} is not signed by {_name(upper)}, which follows it"
+            raise _refused(fact, "put the intermediate first, and each one's issuer after it") from None
+        length = upper.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+        if length is not None and length < below:
+            fact = f"{_name(upper)} allows {length} intermediates below it (pathLen), and there are {below}"
+            raise _refused(fact, _HOW)
+        lower = upper
+
+
 def _key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
-    if b"ENCRYPTED" in pem:
+    block = _KEY.search(pem)
+    if block is None:
+        raise _refused("LAB_VALIDATION_CA_KEY holds no private key in PEM", _CURE)
+    if b"ENCRYPTED" in block[0]:
         cure = "openssl pkey -in intermediate.key -out plain.key, then name plain.key"
         raise _refused("LAB_VALIDATION_CA_KEY is encrypted, and nobody is there to type its pass phrase", cure)
-    start = pem.find(b"-----BEGIN ", pem.find(b"PRIVATE KEY-----") - 40) if b"PRIVATE KEY-----" in pem else -1
     try:
-        key = load_pem_private_key(pem[start:] if start >= 0 else b"", None)
+        key = load_pem_private_key(block[0], None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise _refused("LAB_VALIDATION_CA_KEY holds no private key in PEM", _CURE) from None
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        raise _refused("LAB_VALIDATION_CA_KEY is damaged, or of a kind that is not known", _CURE) from None
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
         return key
-    if isinstance(key, ec.EllipticCurvePrivateKey):
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):
         return key
-    raise _refused("its key is neither RSA of 2048 bits or more nor EC", _HOW)
+    raise _refused(f"its key is neither RSA of {MIN_RSA_BITS} bits or more nor EC P-256, P-384 or P-521", _HOW)
 
 
 def _check_authority(certificate: x509.Certificate) -> None:
@@ -181,7 +213,7 @@ def _is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def _name(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string()
+    return visible(certificate.subject.rfc4514_string())
 
 
 def _refused(fact: str, cure: str) -> LabError:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 import ca.clients
 import ca.servers  # noqa: F401  # each registers its credentials
 from ca import rotation
-from ca.adopt import ADOPTED, RECIPE, adopted
+from ca.adopt import ADOPTED, RECIPE, adopted, in_use, refuse_rotation
 from ca.certificates import Credential, make, san_text
 from ca.credentials import CLIENTS, SERVERS, healthcheck
 from ca.credentials import recipes as recipes_of
@@ -74,14 +74,17 @@ def issue(
     leaves = _leaves(catalogue, parse_names(server_names))
     with store.locked():
         ledger = _ledger(store, say)
+        theirs = adopted(store)
+        if rotate and rotate[0] is not What.SERVER:
+            refuse_rotation(theirs)
         turned = _rotated(catalogue, store, ledger, rotate)
         recipes = sorted((*turned.authorities(), *leaves), key=lambda r: r.role not in (*AUTHORITY, "faulty"))
         reasons = {recipe.name: recipe.revoked for recipe in recipes if recipe.revoked}
         issued: dict[str, str] = {}
         credentials: dict[str, Credential] = {}
         entries = {name: entry for name, entry in ledger.items() if entry.role in CARRIED}
-        theirs = adopted(store)
         if theirs:
+            say(in_use(theirs))
             credentials[ADOPTED] = theirs
             entries[ADOPTED] = entry_of(RECIPE, theirs.certificate, next(iter(theirs.above), None))
         for recipe in recipes:

@@ -23,7 +23,7 @@ from catalogue import LabError
 DOMAIN = "mtls-lab.test"
 MIN_RSA_BITS = 2048
 MAX_BYTES = 64 * 1024
-_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _EMAIL = re.compile(rf"[a-z0-9][a-z0-9._+-]{{0,63}}@{re.escape(DOMAIN)}")
 _SPIFFE = re.compile(rf"spiffe://{re.escape(DOMAIN)}(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")  # no `.` or `..` segments
 _TAKEN = (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
@@ -123,7 +123,7 @@ def check_key(key: CertificatePublicKeyTypes) -> None:
         if key.key_size < MIN_RSA_BITS:
             raise _refused(f"its RSA key has {key.key_size} bits, and {MIN_RSA_BITS} are the least")
     elif isinstance(key, ec.EllipticCurvePublicKey):
-        if not isinstance(key.curve, _CURVES):
+        if not isinstance(key.curve, CURVES):
             raise _refused(f"its curve {key.curve.name} is none of P-256, P-384, P-521")
     elif not isinstance(key, ed25519.Ed25519PublicKey):
         raise _refused("its key is neither RSA nor EC nor Ed25519")

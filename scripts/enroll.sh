@@ -13,7 +13,7 @@ folder=certs/clients/$client
 [ ! -e "$folder" ] || error "$failed" "$folder exists already" "make enroll CLIENT=$client-2, or: rm -r $folder && make enroll CLIENT=$client REPLACE=1"
 url=https://localhost:$PORT/
 status=0
-curl -s --max-time 5 --cacert certs/public_root.pem -o /dev/null "$url" || status=$?
+curl -q -s --noproxy localhost --max-time 5 --cacert certs/public_root.pem -o /dev/null "$url" || status=$?
 [ $status -ne 7 ] || error "$failed" "no server answers at $url" "make up"
 
 say() { printf '\n%s\n' "$1"; }
@@ -46,6 +46,6 @@ awk '/BEGIN/{n++} n>1' "$folder/fullchain.pem" >"$folder/chain.pem"
 say "6. Check it as the server will: a chain to the trust file, and good for clients."
 run openssl verify -purpose sslclient -CAfile certs/validation_fullchain.pem -untrusted "$folder/chain.pem" "$folder/cert.pem"
 say "7. The first request: the server proves its name, and you prove yours."
-run curl -sS --max-time 20 --cacert certs/public_root.pem --cert "$folder/fullchain.pem" --key "$folder/privkey.pem" "$url" ||
+run curl -sS --noproxy localhost --max-time 20 --cacert certs/public_root.pem --cert "$folder/fullchain.pem" --key "$folder/privkey.pem" "$url" ||
     error "could not make the first request as $client" "curl failed (its reason is above); the certificate is in $folder" "make logs"
 printf '\n\n%s is enrolled: %s. Take it back: make revoke CREDENTIAL=%s\n' "$client" "$folder" "$client"

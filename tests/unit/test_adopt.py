@@ -17,6 +17,7 @@ from test_people import openssl
 import catalogue
 from ca.adopt import ADOPTED, adopt, leave
 from ca.issue import Issuance, issue, ledger
+from ca.rotation import What
 from ca.store import Store
 from catalogue import LabError, Trust
 
@@ -127,6 +128,36 @@ def test_what_fits_badly_is_refused(corp: Path, tmp_path: Path) -> None:
     refused(tmp_path, intermediate(corp, *GOOD, digest="-sha1") + key(corp), "SHA1")
     openssl("rsa", "-in", "sub.key", "-aes256", "-passout", "pass:x", "-out", "locked.key", cwd=corp)
     refused(tmp_path, good + key(corp, "locked"), "encrypted")
+
+
+def test_a_path_that_the_root_forbids_is_refused(corp: Path, tmp_path: Path) -> None:
+    chain = intermediate(corp, "basicConstraints=critical,CA:true,pathlen:1", USAGE, SKI)
+    lower = ("-CA", "sub.pem", "-CAkey", "sub.key", "-set_serial", "79", "-days", "9", "-extfile", "ext")
+    new = ("req", "-new", "-newkey", "rsa:2048", "-noenc", "-keyout", "low.key", "-subj", "/CN=Low")
+    openssl(*new, "-out", "low.csr", cwd=corp)
+    (corp / "ext").write_text("\n".join(GOOD))
+    openssl("x509", "-req", "-in", "low.csr", *lower, "-out", "low.pem", cwd=corp)
+    held, _ = adopt(Store(tmp_path / "two"), (corp / "low.pem").read_bytes() + chain + root(corp) + key(corp, "low"))
+    assert len(held.above) == 2
+    tight = intermediate(corp, *GOOD)
+    openssl("x509", "-req", "-in", "low.csr", *lower, "-out", "low.pem", cwd=corp)
+    refused(tmp_path, (corp / "low.pem").read_bytes() + tight + root(corp) + key(corp, "low"), "allows 0 intermediates")
+
+
+def test_an_adopted_one_stays_in_use_and_is_not_rotated(corp: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    adopt(store, intermediate(corp, *GOOD) + root(corp) + key(corp))
+    said: list[str] = []
+    known = catalogue.load()
+    few = replace(known, scenarios={"client-good": known.scenarios["client-good"]})
+    issue(few, store, say=said.append)
+    assert "clients are issued below the adopted CN=Corp Issuing CA 1" in "\n".join(said)
+    assert not issue(few, store, say=said.append).issued
+    with pytest.raises(LabError, match="could not rotate the lab's authorities"):
+        issue(few, store, say=said.append, rotate=(What.INTERMEDIATE, None))
+    (store.private / ADOPTED / "privkey.pem").write_text("damaged")
+    with pytest.raises(LabError, match="could not use the adopted intermediate"):
+        issue(few, store, say=said.append)
 
 
 def test_the_public_pki_is_refused(tmp_path: Path) -> None:

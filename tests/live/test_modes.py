@@ -131,6 +131,7 @@ def test_nothing_is_judged_before_the_positive_control(state: Path, tmp_path: Pa
     assert "\n  try: make up SERVER_CREDENTIAL=server-good" in done.stderr
 
 
+@pytest.mark.timeout(900)
 def test_ten_matrices_are_identical(serve: Callable[..., Running]) -> None:
     for server in Server:
         lab = serve(Mode.REQUIRED, server, UVICORN_LOOP="uvloop", UVICORN_HTTP="httptools").lab
@@ -146,13 +147,17 @@ def test_ten_matrices_are_identical(serve: Callable[..., Running]) -> None:
         assert len(seen) == 1
 
 
+@pytest.fixture(scope="module")
+def required(serve: Callable[..., Running]) -> Matrix:
+    """The matrix of a server that goes on running."""
+    return run(serve(Mode.REQUIRED).lab, Mode.REQUIRED, Server.EXPLAINED)
+
+
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("tls", Tls)
-def test_the_printed_command_does_what_the_probe_does(serve: Callable[..., Running], probe: str, tls: Tls) -> None:
+def test_the_printed_command_does_what_the_probe_does(required: Matrix, probe: str, tls: Tls) -> None:
     """Pasted into a shell, it shows the same outcome: the certificate's name, or the same alert."""
-    running = serve(Mode.REQUIRED)
-    done = run(running.lab, Mode.REQUIRED, Server.EXPLAINED)
-    chosen = {r.scenario: r for r in done.results if (r.probe, r.tls) == (probe, tls)}
+    chosen = {r.scenario: r for r in required.results if (r.probe, r.tls) == (probe, tls)}
     if not PROBES[probe].version():
         pytest.skip(f"{probe} is not installed")
     none = "certificate (is )?required" if tls is Tls.V13 else "handshake fail"

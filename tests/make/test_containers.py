@@ -86,7 +86,9 @@ def test_images_are_small_and_hold_no_secret(lab: Workshop, part: str, tmp_path:
     size = int(lab.run("docker", "image", "inspect", image, "--format", "{{.Size}}").stdout)
     assert size < MAX_IMAGE_MB * 1_000_000
     text = inside(
-        lab, part, "grep -rlE '^-----BEGIN .*PRIVATE KEY-----$' /app /venv /lab/certs/. /etc /run 2>/dev/null; ls /run/secrets"
+        lab,
+        part,
+        "grep -rlE '^-----BEGIN .*PRIVATE KEY-----$' /app /venv /lab/certs/. /etc /run 2>/dev/null; ls /run/secrets",
     )
     assert [
         line for line in text.splitlines() if line.startswith("/app") or line.startswith("/etc") or "ca_bundle" in line

@@ -15,7 +15,7 @@ from server.protocol import PROTOCOLS
 from server.settings import (
     APP,
     SettingsError,
-    check_revocation_lists,
+    check_followed_files,
     check_tls_files,
     equivalent_command,
     lab_settings,
@@ -34,7 +34,7 @@ def main() -> int:
         lab = lab_settings(os.environ)
         parameters = uvicorn_parameters(app)
         check_tls_files(parameters)
-        check_revocation_lists(lab)
+        check_followed_files(parameters, lab)
         _open_log(lab.log_file)
     except SettingsError as error:
         if os.environ.get("LAB_DEBUG") == "1":

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 from server import live
 from server.authorization import FORBIDDEN, Caller, require
 from server.identity import ClientIdentity, Identity, tls_of
+from server.messages import VERSIONS
 from server.protocol import TlsExtension
 from server.rules import OrganizationalUnit
 
 HEALTH = "/healthz"
-_VERSIONS = {0x0303: "1.2", 0x0304: "1.3"}
 Admin = Annotated[
     ClientIdentity, Depends(require(OrganizationalUnit("Lab Admins"), name='organizational unit "Lab Admins"'))
 ]
@@ -78,7 +78,7 @@ app.include_router(live.router)
 def whoami(request: Request, identity: Identity) -> WhoAmI:
     """Say who is calling, over what."""
     tls = tls_of(request)
-    facts = TlsFacts(version=_VERSIONS.get(tls["tls_version"]), cipher=tls["cipher_name"]) if tls else None
+    facts = TlsFacts(version=VERSIONS.get(tls["tls_version"]), cipher=tls["cipher_name"]) if tls else None
     return WhoAmI(identity=identity, tls=facts)
 
 

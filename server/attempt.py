@@ -11,7 +11,6 @@ from server import messages
 from server.meaning import meaning
 
 READ = "read"
-_VERSIONS = {"TLSv1.2": "1.2", "TLSv1.3": "1.3"}
 
 
 class Raw(NamedTuple):
@@ -95,7 +94,7 @@ def attempt_of(name: str, worker: int, outcome: Outcome, raw: Sequence[Raw]) -> 
         outcome=outcome.outcome,
         duration_ms=round(outcome.duration_s * 1000, 2),
         sni=seen.sni,
-        tls=seen.tls or _VERSIONS.get(outcome.tls or ""),
+        tls=seen.tls or (outcome.tls.removeprefix("TLSv") if outcome.tls else None),
         group=seen.group,
         cipher=outcome.cipher,
         resumed=outcome.resumed,

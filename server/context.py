@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +20,9 @@ from typing import Any
 
 import uvicorn
 from cryptography import x509
-from uvicorn.config import create_ssl_context
 
 from server import log, record
+from server.files import certificates, check_whole, load_context
 from server.handshake import HandshakeTerms, explained
 from server.log import event
 from server.protocol import WithTls
@@ -35,8 +34,6 @@ POLL_S = 0.5
 _SOON = timedelta(days=14)
 _REMIND_S = 24 * 3600.0
 _JUDGE_S = 60.0
-
-_END = re.compile(rb"-----END [A-Z0-9 ]+-----")
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -130,14 +127,11 @@ class LiveContext(ssl.SSLContext):
     def _load(self) -> Loaded:
         config, lab = self.config, self.lab
         stamp = self._stamp()
-        for path in self._paths:
-            _check_whole(path)
-        # Some pass phrase is always given, or OpenSSL would ask for one on the terminal.
-        password = config.ssl_keyfile_password or "none given"
-        context = create_ssl_context(
+        check_whole(self._paths)
+        context = load_context(
             str(config.ssl_certfile),
-            config.ssl_keyfile,
-            password,
+            str(config.ssl_keyfile) if config.ssl_keyfile else None,
+            config.ssl_keyfile_password,
             config.ssl_version,
             config.ssl_cert_reqs,
             config.ssl_ca_certs,
@@ -150,10 +144,10 @@ class LiveContext(ssl.SSLContext):
         if not lab.tickets:
             context.num_tickets = 0
             context.options |= ssl.OP_NO_TICKET
-        anchors = _certificates(config.ssl_ca_certs) if config.ssl_ca_certs else []
+        anchors = certificates(config.ssl_ca_certs)
         judge = Judge(anchors, self._check_lists(context, anchors), chain=lab.crl_check == "chain")
         explained(context, judge, self.terms)
-        leaves = _certificates(str(config.ssl_certfile))
+        leaves = certificates(config.ssl_certfile)
         return Loaded(context, judge, leaves[0] if leaves else None, stamp)
 
     def _check_lists(
@@ -161,10 +155,7 @@ class LiveContext(ssl.SSLContext):
     ) -> list[x509.CertificateRevocationList] | None:
         if not self.lab.crl:
             return None
-        try:
-            lists = load_lists(self.lab.crl.read_bytes(), anchors)
-        except ValueError as error:
-            raise ValueError(f"{self.lab.crl}: {error}") from None
+        lists = load_lists(self.lab.crl, anchors)
         context.load_verify_locations(self.lab.crl)
         if self.lab.crl_check == "chain":
             # With PARTIAL_CHAIN OpenSSL finds no list for an intermediate that is trusted itself: code 3 for everybody.
@@ -229,30 +220,9 @@ def _refuse_worse(new: Judge, old: Judge) -> None:
         raise ValueError("the new revocation lists have expired, or are of no CA in the trust file")
 
 
-def _certificates(path: str | os.PathLike[str]) -> list[x509.Certificate]:
-    """Read the certificates of a PEM file; none if `cryptography` can't, which is stricter than OpenSSL."""
-    try:
-        return x509.load_pem_x509_certificates(Path(path).read_bytes())
-    except ValueError:
-        return []
-
-
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _check_whole(path: Path) -> None:
-    """Refuse a PEM file (RFC 7468) that ends too soon: of several certificates OpenSSL would take those before.
-
-    Raises:
-        OSError: it can't be read.
-        ValueError: it has no end, or fewer ends than beginnings.
-    """
-    data = path.read_bytes()
-    begun, ended = data.count(b"-----BEGIN "), len(_END.findall(data))
-    if begun != ended or not begun:
-        raise ValueError(f"{path}: {f'{begun} PEM blocks begin and {ended} end' if begun else 'no PEM block in it'}")

@@ -12,23 +12,20 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from cryptography import x509
-
+from server import messages
 from server.log import event
+from server.peer import client_chain, subject_in_words
 from server.record import Recording
 from server.revocation import Judge, Problem
 
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
-_HANDSHAKE_RECORD = 22  # the greatest of the content types that are no data: ChangeCipherSpec 20, alert 21
-_CERTIFICATE = 11
-_TLS_1_3 = 0x0304
 # OpenSSL 3.2+ compresses certificates between two peers that can (RFC 8879), and then nobody can read the name of
 # the refused. SSL_OP_NO_RX_CERTIFICATE_COMPRESSION, which Python does not name; older versions ignore it.
 _NO_COMPRESSED_CERTIFICATES = 1 << 33
@@ -80,14 +77,14 @@ class HandshakeTerms:
     def judge_open(self, judge: Judge) -> None:
         """Hang up on those whose certificate is good no longer, whatever they are doing."""
         for handshake, connection in list(self.open.items()):
-            chain = handshake.client_chain()
+            chain = client_chain(handshake)
             problem = judge.problem(chain) if chain else None
             if problem:
                 event(
                     logging.WARNING,
                     "connection_ended",
                     peer=connection.peer,
-                    subject=_subject(chain[0]),
+                    subject=subject_in_words(chain[0]),
                     verify_code=problem.verify_code,
                     verify_message=problem.verify_message,
                 )
@@ -135,16 +132,9 @@ class ExplainedHandshake(ssl.SSLObject):
             self._record(connection, "accepted", None)
         self.context = _UNWATCHED
 
-    def client_chain(self) -> Sequence[bytes]:
-        """Return the client's verified chain (DER, leaf first); the leaf alone before Python 3.13 and if resumed."""
-        leaf = self.getpeercert(binary_form=True)
-        if not leaf:
-            return ()
-        return (hasattr(self, "get_verified_chain") and self.get_verified_chain()) or (leaf,)
-
     def _judge_again(self) -> None:
         """Refuse a resumed session whose certificate has expired or was revoked since it was verified."""
-        chain = self.client_chain()
+        chain = client_chain(self)
         problem = self.judge.problem(chain) if chain else None
         if problem:
             self.offered = chain[0]
@@ -155,7 +145,7 @@ class ExplainedHandshake(ssl.SSLObject):
             logging.WARNING,
             "handshake_refused",
             peer=connection.peer if connection else None,
-            subject=_subject(self.offered),
+            subject=subject_in_words(self.offered) if self.offered else None,
             reason=error.reason or str(error),
             verify_code=getattr(error, "verify_code", None),
             verify_message=getattr(error, "verify_message", None),
@@ -191,31 +181,11 @@ def explained(context: ssl.SSLContext, judge: Judge, terms: HandshakeTerms) -> N
 
 def _watch(handshake: ExplainedHandshake, direction: str, version: int, content: int, kind: int, data: bytes) -> None:
     """Keep the leaf that a client offers and the TLS version; OpenSSL forgets them when it refuses it."""
-    if content > _HANDSHAKE_RECORD:  # application data, and OpenSSL's own numbers for headers
+    if content > messages.HANDSHAKE:  # application data, and OpenSSL's own numbers for headers
         return
-    if kind == _CERTIFICATE and content == _HANDSHAKE_RECORD and direction == "read":
-        handshake.tls = "1.3" if version == _TLS_1_3 else "1.2"
-        handshake.offered = _first_certificate(data, version)
+    if kind == messages.CERTIFICATE and content == messages.HANDSHAKE and direction == "read":
+        handshake.tls = messages.VERSIONS.get(version)
+        handshake.offered = next(messages.certificates(data, version), None)
     connection = CONNECTION.get()
     if connection and connection.recording:
         connection.recording.message(direction, version, content, kind, data)
-
-
-def _first_certificate(message: bytes, version: int) -> bytes | None:
-    """Return the DER of the first certificate in a Certificate message (RFC 8446 4.4.2, RFC 5246 7.4.2)."""
-    start = 4  # msg_type, length
-    if version == _TLS_1_3:
-        start += 1 + int.from_bytes(message[start : start + 1], "big")  # certificate_request_context
-    start += 3  # the list's length
-    length = int.from_bytes(message[start : start + 3], "big")
-    return bytes(message[start + 3 : start + 3 + length]) or None
-
-
-def _subject(certificate: bytes | None) -> str | None:
-    """Return the RFC 4514 subject, or a word for a certificate that can't be read."""
-    if not certificate:
-        return None
-    try:
-        return x509.load_der_x509_certificate(certificate).subject.rfc4514_string() or "(empty)"
-    except ValueError:
-        return "(unreadable)"

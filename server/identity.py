@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import HTTPConnection
 
 from server.log import event
+from server.peer import UNREADABLE
 
 _KINDS: dict[type[x509.GeneralName], str] = {
     x509.DNSName: "DNS",
@@ -33,8 +34,6 @@ _KINDS: dict[type[x509.GeneralName], str] = {
     x509.RegisteredID: "RID",
     x509.OtherName: "OTHER",
 }
-# What `cryptography` raises for a certificate that is none to it, though OpenSSL took it.
-_UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
 # Control characters (NUL, line feed), invisible ones (bidi overrides, zero width), surrogates, line separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]+)+")
@@ -120,7 +119,7 @@ def _read(chain: tuple[str, ...], verified: bool) -> ClientIdentity | None:
     fingerprints = tuple(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() for pem in chain)
     try:
         return _identity(x509.load_pem_x509_certificate(chain[0].encode()), fingerprints, verified)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         event(logging.WARNING, "certificate_unreadable", sha256=fingerprints[0], fact=error)
         return None
 

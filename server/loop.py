@@ -139,9 +139,8 @@ class _TlsServer:
             )
         except OSError as error:  # ssl.SSLError or a lost connection; the handshake has logged what there was to say
             outcome = "timeout" if isinstance(error, ConnectionAbortedError) else outcome
-            error.__traceback__ = (
-                None  # its frames hold the connection, in a cycle: a rush would wait for the collector
-            )
+            # Its frames hold the connection, in a cycle: a rush would wait for the collector.
+            error.__traceback__ = None
             connection.socket.close()
         except Exception as error:  # a bug of ours: one client's handshake must not go unsaid, or stay open
             event(logging.ERROR, "handshake_failed", peer=connection.peer, fact=repr(error))

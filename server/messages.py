@@ -8,8 +8,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from cryptography import x509
+from server.peer import subject_in_words
 
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22  # content types, RFC 8446 5.1
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, FINISHED = 1, 2, 11, 12, 20
@@ -19,7 +20,7 @@ MAX_SUBJECTS = 10  # certificates of a chain whose names are
 _HEADER_BYTES = 4  # of a handshake message: its type, and a length of 3 bytes
 _SERVER_NAME, _SUPPORTED_VERSIONS, _KEY_SHARE = 0, 43, 51  # extensions
 _NAMED_CURVE = 3  # RFC 8422 5.4
-_VERSIONS = {0x0300: "SSL 3.0", 0x0301: "1.0", 0x0302: "1.1", 0x0303: "1.2", TLS_1_3: "1.3"}
+VERSIONS = {0x0300: "SSL 3.0", 0x0301: "1.0", 0x0302: "1.1", 0x0303: "1.2", TLS_1_3: "1.3"}
 # What makes a ServerHello a HelloRetryRequest, RFC 8446 4.1.3.
 _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 
@@ -149,13 +150,13 @@ def server_hello(message: bytes) -> Hello:
     retry = False
     try:
         fields = _Fields(message, _HEADER_BYTES)
-        tls = _VERSIONS.get(fields.number(2))
+        tls = VERSIONS.get(fields.number(2))
         retry = fields.take(32) == _RETRY
         fields.vector(1)  # session id
         fields.take(2 + 1)  # cipher suite, compression method
         for kind, value in _extensions(fields):
             if kind == _SUPPORTED_VERSIONS:
-                tls = _VERSIONS.get(_Fields(value).number(2))
+                tls = VERSIONS.get(_Fields(value).number(2))
             elif kind == _KEY_SHARE:
                 group = group_name(_Fields(value).number(2))
     except ValueError:
@@ -178,32 +179,28 @@ def subjects(certificate: bytes, version: int) -> tuple[str, ...]:
 
     See RFC 8446 4.4.2 and RFC 5246 7.4.2. Empty if the client has sent none.
     """
-    found: list[str] = []
+    return tuple(shown(subject_in_words(der)) for der in islice(certificates(certificate, version), MAX_SUBJECTS))
+
+
+def certificates(message: bytes, version: int) -> Iterator[bytes]:
+    """Yield the certificates (DER) of a Certificate message, leaf first; without those that were cut off."""
     try:
-        fields = _Fields(certificate, _HEADER_BYTES)
+        fields = _Fields(message, _HEADER_BYTES)
         if version == TLS_1_3:
             fields.vector(1)  # certificate_request_context
         fields.take(3)  # the list's length
-        while not fields.at_end() and len(found) < MAX_SUBJECTS:
-            found.append(_subject(fields.vector(3)))
+        while not fields.at_end():
+            yield fields.vector(3)
             if version == TLS_1_3:
                 fields.vector(2)  # the certificate's extensions
     except ValueError:
         pass
-    return tuple(found)
 
 
 def shown(text: str) -> str:
     """Return a name of bounded length, with what can't be seen (controls, changes of direction) as its number."""
     cut = text if len(text) <= MAX_NAME else text[:MAX_NAME] + "..."
     return "".join(f"\\u{{{ord(c):x}}}" if unicodedata.category(c).startswith("C") else c for c in cut)
-
-
-def _subject(der: bytes) -> str:
-    try:
-        return shown(x509.load_der_x509_certificate(der).subject.rfc4514_string()) or "(empty)"
-    except (ValueError, TypeError, x509.InvalidVersion):
-        return "(unreadable)"
 
 
 def _extensions(fields: _Fields) -> Iterator[tuple[int, bytes]]:

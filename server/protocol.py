@@ -11,13 +11,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
-from cryptography import x509
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.log import event
+from server.peer import client_chain, subject
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -32,15 +32,12 @@ def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
     `client_cert_chain` is PEM, leaf first: the verified chain from Python 3.13 on, the leaf alone before, and empty
     for a client without certificate. `server_cert` stays None, as the specification allows.
     """
-    leaf = connection.getpeercert(binary_form=True)
-    chain = [leaf] if leaf else []
-    if leaf and hasattr(connection, "get_verified_chain"):
-        chain = connection.get_verified_chain() or chain  # a resumed session has none
+    chain = client_chain(connection)
     cipher = connection.cipher()
     return {
         "server_cert": None,
         "client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain],
-        "client_cert_name": _subject(leaf) if leaf else None,
+        "client_cert_name": subject(chain[0]) if chain else None,
         "client_cert_error": None,
         "tls_version": _VERSIONS.get(connection.version() or ""),
         "cipher_suite": _suite(cipher[0]) if cipher else None,
@@ -55,15 +52,6 @@ def _suite(name: str) -> int | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")
     return next((suite["id"] & 0xFFFF for suite in context.get_ciphers() if suite["name"] == name), None)
-
-
-@lru_cache(256)
-def _subject(leaf: bytes) -> str | None:
-    """Return an RFC 4514 subject, None if `cryptography` can't read a certificate that OpenSSL has accepted."""
-    try:
-        return x509.load_der_x509_certificate(leaf).subject.rfc4514_string()
-    except ValueError:
-        return None
 
 
 class WithTls(asyncio.Protocol):

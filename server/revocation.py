@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -77,22 +78,25 @@ class Judge:
         return any(certificate == anchor or _signed_by(certificate, anchor) for anchor in self.anchors)
 
 
-def load_lists(pem: bytes, anchors: Iterable[x509.Certificate]) -> list[x509.CertificateRevocationList]:
+def load_lists(path: Path, anchors: Sequence[x509.Certificate]) -> list[x509.CertificateRevocationList]:
     """Read the revocation lists of a PEM file.
 
     Raises:
+        OSError: it can't be read.
         ValueError: it has none, or one that can't be read, or that carries the name of a trust anchor and not its
-            signature.
+            signature; the file is named.
     """
-    parts = pem.split(_BEGIN)[1:]
+    parts = path.read_bytes().split(_BEGIN)[1:]
     if not parts:
-        raise ValueError("no revocation list (PEM, X509 CRL) in it")
-    lists = [x509.load_pem_x509_crl(_BEGIN + part) for part in parts]
-    anchors = list(anchors)
+        raise ValueError(f"{path}: no revocation list (PEM, X509 CRL) in it")
+    try:
+        lists = [x509.load_pem_x509_crl(_BEGIN + part) for part in parts]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     for crl in lists:
         issuers = [a for a in anchors if a.subject == crl.issuer and _key_id(crl) in (None, _own_key_id(a))]
         if issuers and not any(crl.is_signature_valid(a.public_key()) for a in issuers):  # type: ignore[arg-type]
-            raise ValueError(f"the list of {crl.issuer.rfc4514_string()} is not signed by it")
+            raise ValueError(f"{path}: the list of {crl.issuer.rfc4514_string()} is not signed by it")
     return lists
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from uvicorn.config import LOGGING_CONFIG, create_ssl_context
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.main import main as uvicorn_command
 
+from server.files import certificates, check_whole, load_context
 from server.revocation import load_lists
 
 APP = "server.app:app"  # unless `python -m server` is given another
@@ -160,8 +161,7 @@ def check_tls_files(parameters: dict[str, Any]) -> None:
     names = ("certfile", "keyfile", "keyfile_password", "version", "cert_reqs", "ca_certs", "ciphers")
     certfile, keyfile, password, *others = (parameters[f"ssl_{name}"] for name in names)
     try:
-        # Some pass phrase is always given, or OpenSSL would ask for one on the terminal.
-        create_ssl_context(certfile, keyfile, password or "none given", *others)
+        load_context(certfile, keyfile, password, *others)
     except (ssl.SSLError, OSError, ValueError) as error:
         files = ", ".join(filter(None, (certfile, keyfile, parameters["ssl_ca_certs"])))
         raise SettingsError(
@@ -169,19 +169,23 @@ def check_tls_files(parameters: dict[str, Any]) -> None:
         ) from None
 
 
-def check_revocation_lists(lab: LabSettings) -> None:
-    """Read the revocation lists once.
+def check_followed_files(parameters: dict[str, Any], lab: LabSettings) -> None:
+    """Look once at what `server.context` looks at whenever a file changes, besides what `check_tls_files` does.
 
     Raises:
-        SettingsError: they are none.
+        SettingsError: a file ends too soon, or the revocation lists are none that can be used.
     """
-    if not lab.crl:
-        return
+    ca_certs = parameters["ssl_ca_certs"]
+    paths = (parameters["ssl_certfile"], parameters["ssl_keyfile"], ca_certs)
     try:
-        load_lists(lab.crl.read_bytes(), ())
+        check_whole(path for path in paths if path and lab.server == "explained")
     except (OSError, ValueError) as error:
-        cure = f"openssl crl -in {lab.crl} -noout -text"
-        raise SettingsError("LAB_CRL", f"{lab.crl}: {error}", cure) from None
+        raise SettingsError("UVICORN_SSL_*", str(error), "make up") from None
+    if lab.crl:
+        try:
+            load_lists(lab.crl, certificates(ca_certs))
+        except (OSError, ValueError) as error:
+            raise SettingsError("LAB_CRL", str(error), f"openssl crl -in {lab.crl} -noout -text") from None
 
 
 def _readable(variable: str, path: str) -> None:

@@ -9,6 +9,8 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from running import Running, serving
+from running import ROOT, Running, server_environ, serving, unused_port
 
 from ca.certificates import Credential, make
 from ca.credentials import AUTHORITIES, client_leaf, server_leaf
@@ -194,6 +196,43 @@ def test_a_list_of_another_issuer_refuses_everybody_and_the_log_says_so(state: P
         wait_for(running, r"handshake_refused .*verify_code=3 ")
 
 
+@pytest.mark.parametrize(
+    ("variable", "damage", "said"),
+    [
+        ("LAB_CRL", lambda pem: x509.load_pem_x509_crl(pem).public_bytes(Encoding.DER), "no revocation list"),
+        ("LAB_CRL", lambda pem: _with_another_signature(pem), "is not signed by it\n  try: openssl crl -in"),
+        (
+            "UVICORN_SSL_CA_CERTS",
+            lambda pem: _cut_where_a_block_begins(pem),
+            "2 PEM blocks begin and 1 end\n  try: make up",
+        ),
+    ],
+)
+def test_a_bad_file_is_an_error_at_start(
+    state: Path, tmp_path: Path, variable: str, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    good = crl(state) if variable == "LAB_CRL" else (state / "server-tls/validation_fullchain.pem").read_bytes()
+    (tmp_path / "bad.pem").write_bytes(damage(good))
+    environ = server_environ(state, Mode.REQUIRED, unused_port()) | {variable: str(tmp_path / "bad.pem")}
+    command = [sys.executable, "-m", "server"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: could not start the server: {'LAB_CRL' if 'CRL' in variable else 'UVICORN'}")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _cut_where_a_block_begins(pem: bytes) -> bytes:
+    """Cut the line in which the last block begins: OpenSSL takes the blocks before it, and says nothing."""
+    return pem[: pem.rindex(b"-----BEGIN ") + 15]
+
+
+def _with_another_signature(pem: bytes) -> bytes:
+    der = bytearray(x509.load_pem_x509_crl(pem).public_bytes(Encoding.DER))
+    der[-1] ^= 1
+    return x509.load_der_x509_crl(bytes(der)).public_bytes(Encoding.PEM)
+
+
 def test_the_chain_needs_the_list_of_the_root_too(state: Path, tmp_path: Path) -> None:
     both = crl(state) + crl(state, issuer="validation-root")
     with following(state, tmp_path, both, LAB_CRL_CHECK="chain") as (running, tls):
@@ -213,6 +252,7 @@ def test_the_chain_needs_the_list_of_the_root_too(state: Path, tmp_path: Path) -
         ("server-good/fullchain.pem", lambda data: data[: len(data) // 3]),
         ("server-good/privkey.pem", lambda _: b""),
         ("validation_fullchain.pem", lambda data: data[:-40]),
+        ("validation_fullchain.pem", lambda data: _cut_where_a_block_begins(data)),
         ("crl.pem", lambda data: data[: len(data) // 2]),
         ("crl.pem", lambda _: b"no list"),
     ],

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+import catalogue
 from server import live, messages, record
 from server.attempt import Attempt
 from server.meaning import meaning
@@ -29,6 +30,12 @@ HOSTILE = '<img src=x onerror=alert(1)>\N{RIGHT-TO-LEFT OVERRIDE}"\n'
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 pytestmark = pytest.mark.skipif(CALLBACK is None, reason="this Python can't watch a handshake")
+
+
+def test_alerts_are_spelled_as_in_the_catalogue() -> None:
+    """The server imports nothing of ours, so it has a table of its own, with one alert that TLS 1.3 dropped."""
+    ours = {number: name for number, name in messages.ALERTS.items() if name != "no_renegotiation"}
+    assert ours == {number: name for name, number in catalogue.ALERTS.items()}
 
 
 def serving(state: Path, version: ssl.TLSVersion) -> ssl.SSLContext:

@@ -16,9 +16,9 @@ from starlette.requests import HTTPConnection
 
 from ca.store import Store
 from server import app as application
-from server.handshake import _first_certificate
 from server.identity import client_identity
 from server.log import _value
+from server.messages import certificates
 from server.settings import SettingsError, equivalent_command, lab_settings, prepare, uvicorn_parameters
 
 
@@ -160,9 +160,13 @@ def test_the_certificate_message_is_read_in_both_versions() -> None:
     old = b"\x0b\0\0\0" + len(entry).to_bytes(3, "big") + entry
     entry += b"\0\0"
     new = b"\x0b\0\0\0" + b"\0" + len(entry).to_bytes(3, "big") + entry
-    assert _first_certificate(old, ssl.TLSVersion.TLSv1_2) == der
-    assert _first_certificate(new, ssl.TLSVersion.TLSv1_3) == der
-    assert _first_certificate(b"\x0b\0\0\4\0\0\0\0", ssl.TLSVersion.TLSv1_3) is None
+
+    def first_certificate(message: bytes, version: int) -> bytes | None:
+        return next(certificates(message, version), None)
+
+    assert first_certificate(old, ssl.TLSVersion.TLSv1_2) == der
+    assert first_certificate(new, ssl.TLSVersion.TLSv1_3) == der
+    assert first_certificate(b"\x0b\0\0\4\0\0\0\0", ssl.TLSVersion.TLSv1_3) is None
     for length in range(len(new)):  # nothing that a peer cuts short is an exception
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            _first_certificate(new[:length], version)
+            first_certificate(new[:length], version)

@@ -1,0 +1,35 @@
+"""The client's certificate as OpenSSL has it: its chain, and its subject in words."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from functools import lru_cache
+
+from cryptography import x509
+
+# What `cryptography` raises for a certificate that is none to it, though OpenSSL took it.
+UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
+
+
+def client_chain(connection: ssl.SSLObject) -> Sequence[bytes]:
+    """Return a client's verified chain (DER, leaf first), or the leaf alone: before Python 3.13, or resumed."""
+    leaf = connection.getpeercert(binary_form=True)
+    if not leaf:
+        return ()
+    return (hasattr(connection, "get_verified_chain") and connection.get_verified_chain()) or (leaf,)
+
+
+@lru_cache(256)
+def subject(certificate: bytes) -> str | None:
+    """Return the RFC 4514 subject of a certificate (DER), which may be empty, or None if it can't be read."""
+    try:
+        return x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
+    except UNREADABLE:
+        return None
+
+
+def subject_in_words(certificate: bytes) -> str:
+    """Return the subject, or a word where there is none to show."""
+    text = subject(certificate)
+    return "(unreadable)" if text is None else text or "(empty)"

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat, load_pem
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 
 from ca.recipe import PASS_PHRASE
-from ca.store import FULLCHAIN, KEY, Store
+from ca.store import FULLCHAIN, KEY, PERSON, Store
 from catalogue import LabError, nearest
 from catalogue.manifest import Issued
 
@@ -33,9 +33,9 @@ def export(store: Store, entries: dict[str, Issued], name: str, password: str, *
         raise LabError(failed, f"no such client credential; {nearest(name, with_key)}", cure)
     entry = entries[name]
     if name not in with_key:
-        fact = "it is no client's" if entry.role != "person" else "the CA has no key of it: it signed a request"
+        fact = "it is no client's" if entry.role != PERSON else "the CA has no key of it: it signed a request"
         own = f"openssl pkcs12 -export -inkey certs/clients/{name}/privkey.pem -in certs/clients/{name}/fullchain.pem"
-        raise LabError(failed, fact, cure if entry.role != "person" else f"{own} -out bundle.p12")
+        raise LabError(failed, fact, cure if entry.role != PERSON else f"{own} -out bundle.p12")
     folder = store.client / "clients" / name
     try:
         pass_phrase = entry.pass_phrase.encode() or None

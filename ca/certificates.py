@@ -135,9 +135,7 @@ def certify(
     for extension, critical in _extensions(recipe):
         builder = builder.add_extension(extension, critical)
     if issuer and recipe.authority_key_identifier:
-        identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-        builder = builder.add_extension(authority, critical=False)
+        builder = builder.add_extension(authority_key_identifier(issuer.certificate), critical=False)
     return builder.sign(signer, hashes.SHA256())
 
 
@@ -155,6 +153,21 @@ def load(recipe: Recipe, issuer: Credential | None, cert_pem: bytes, key_pem: by
         raise ValueError("the private key is not the certificate's")
     above = (issuer.certificate, *issuer.above) if issuer else ()
     return Credential(certificate, key, above, recipe.files, recipe.pass_phrase)  # type: ignore[arg-type]
+
+
+def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Return what a certificate or a list says of its issuer's key (RFC 5280 4.2.1.1)."""
+    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Tell whether one certificate is signed with the other's key, and says so."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # InvalidSignature, ValueError (names differ) or TypeError: either way not this issuer's
+        return False
+    return True
 
 
 def san_text(certificate: x509.Certificate) -> tuple[str, ...]:

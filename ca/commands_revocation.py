@@ -12,7 +12,7 @@ from ca import revocation, rotation
 from ca.crl import ON_HOLD, REASONS, UNSPECIFIED
 from ca.issue import issue, ledger
 from ca.rotation import Step, What
-from ca.store import RETIRED, Store
+from ca.store import PERSON, RETIRED, Store
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -90,7 +90,7 @@ def _warn_of_people(store: Store) -> None:
     """Say whose certificates will be refused: those that the lab can't issue again, as their keys are elsewhere."""
     entries = ledger(store)
     current = entries[rotation.INTERMEDIATE].sha256
-    names = sorted(n for n, e in entries.items() if e.role == "person" and e.issuer_sha256 != current)
+    names = sorted(n for n, e in entries.items() if e.role == PERSON and e.issuer_sha256 != current)
     if names:
         _say(f"refused from now on, because the old root signed them: {', '.join(names)}")
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.certificates import Credential
+from ca.certificates import Credential, authority_key_identifier
 from ca.recipe import BACKDATED, DAY
 
 LIFETIME = 30 * DAY
@@ -43,13 +43,12 @@ class Revoked:
 
 def sign(issuer: Credential, revoked: Iterable[Revoked], number: int, now: datetime, next_update: datetime) -> str:
     """Return an issuer's list as PEM. It is backdated a minute, because clocks differ."""
-    identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)
         .last_update(now + BACKDATED)
         .next_update(next_update)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .add_extension(authority_key_identifier(issuer.certificate), critical=False)
         .add_extension(x509.CRLNumber(number), critical=False)
     )
     for entry in revoked:
@@ -103,13 +102,17 @@ def _entry(revoked: Revoked) -> x509.RevokedCertificate:
     return builder.build()
 
 
+def reason_of(entry: x509.RevokedCertificate) -> str:
+    """Return why a certificate was revoked, by RFC 5280's name (5.3.1)."""
+    try:
+        return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
+    except x509.ExtensionNotFound:
+        return UNSPECIFIED
+
+
 def _said(entry: x509.RevokedCertificate) -> tuple[str, str, str]:
     """Return what an entry says: serial, reason, and when."""
-    try:
-        reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
-    except x509.ExtensionNotFound:
-        reason = UNSPECIFIED
-    return f"{entry.serial_number:x}", reason, entry.revocation_date_utc.isoformat()
+    return f"{entry.serial_number:x}", reason_of(entry), entry.revocation_date_utc.isoformat()
 
 
 def expired_times(now: datetime) -> tuple[datetime, datetime]:

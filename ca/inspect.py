@@ -11,11 +11,14 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from ca import requests
-from ca.people import key_kind
+from ca.certificates import signed_by
+from ca.crl import reason_of
+from ca.entry import key_kind
 from ca.requests import visible
 from catalogue import LabError
 
@@ -59,8 +62,7 @@ def _pem(kind: str, pem: bytes) -> str:
     if kind == "ENCRYPTED PRIVATE KEY" or (kind.endswith("PRIVATE KEY") and b"ENCRYPTED" in pem):
         return "private key, encrypted with a pass phrase"
     if kind.endswith("PRIVATE KEY"):
-        key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
-        return f"private key: {key_kind(key.public_key())}, not encrypted (the key itself is not shown)"
+        return _key(load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True))
     return f"{kind.lower()}: not looked into"
 
 
@@ -99,7 +101,10 @@ def _der_list(data: bytes) -> str:
 
 
 def _der_key(data: bytes) -> str:
-    key = load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True)
+    return _key(load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True))
+
+
+def _key(key: PrivateKeyTypes) -> str:
     return f"private key: {key_kind(key.public_key())}, not encrypted (the key itself is not shown)"
 
 
@@ -115,12 +120,12 @@ def _chain(certificates: list[x509.Certificate]) -> str:
 
 
 def _link(lower: x509.Certificate, upper: x509.Certificate, number: int, every: list[x509.Certificate]) -> str:
-    if _signed(lower, upper):
+    if signed_by(lower, upper):
         return f"certificate {number} is signed by certificate {number + 1}"
-    others = [n for n, other in enumerate(every, 1) if n != number and _signed(lower, other)]
+    others = [n for n, other in enumerate(every, 1) if n != number and signed_by(lower, other)]
     if others:
         return f"WRONG ORDER: certificate {number} is signed by certificate {others[0]}, which should follow it"
-    if _signed(upper, lower):
+    if signed_by(upper, lower):
         return f"WRONG ORDER: certificate {number} signed certificate {number + 1}, and should follow it"
     return f"BROKEN CHAIN: certificate {number} is not signed by certificate {number + 1}"
 
@@ -174,11 +179,7 @@ def _list(crl: x509.CertificateRevocationList) -> str:
 
 
 def _entry(entry: x509.RevokedCertificate) -> str:
-    try:
-        reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
-    except x509.ExtensionNotFound:
-        reason = "unspecified"
-    return f"at {entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC, {reason}"
+    return f"at {entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC, {reason_of(entry)}"
 
 
 def _extensions(extensions: x509.Extensions) -> list[tuple[str, str]]:
@@ -229,14 +230,6 @@ def _relative(end: datetime) -> str:
 def _days(span: object) -> str:
     days = getattr(span, "days", 0)
     return "less than a day" if days == 0 else f"{days} day{'s' if days > 1 else ''}"
-
-
-def _signed(lower: x509.Certificate, upper: x509.Certificate) -> bool:
-    try:
-        lower.verify_directly_issued_by(upper)
-    except Exception:  # InvalidSignature, ValueError or TypeError: either way not this issuer's
-        return False
-    return True
 
 
 def _is_weak(algorithm: hashes.HashAlgorithm | None) -> bool:

@@ -13,22 +13,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
 import ca.clients
 import ca.servers  # noqa: F401  # each registers its credentials
 from ca import rotation
 from ca.adopt import ADOPTED, RECIPE, adopted, in_use, refuse_rotation
-from ca.certificates import Credential, make, san_text
+from ca.certificates import Credential, make, signed_by
 from ca.credentials import CLIENTS, SERVERS, healthcheck
 from ca.credentials import recipes as recipes_of
-from ca.people import entry_of
+from ca.entry import ELSEWHERE, client_files, entry_of, sha256
 from ca.recipe import SELF, Recipe
 from ca.revocation import publish
 from ca.rotation import Rotation, Step, What
-from ca.store import AUTHORITY, CARRIED, CERT, CHAIN, FULLCHAIN, KEY, LEDGER, PERSON, RETIRED, Store
-from ca.store import write_changed as _write_changed
+from ca.store import AUTHORITY, CARRIED, CERT, LEDGER, PERSON, RETIRED, Store, write_changed
 from catalogue import GOOD_SERVER, Catalogue, LabError, ManifestError, Trust, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
@@ -86,7 +82,8 @@ def issue(
         if theirs:
             say(in_use(theirs))
             credentials[ADOPTED] = theirs
-            entries[ADOPTED] = entry_of(RECIPE, theirs.certificate, next(iter(theirs.above), None))
+            upper = sha256(theirs.above[0]) if theirs.above else ELSEWHERE
+            entries[ADOPTED] = entry_of(RECIPE, theirs.certificate, upper)
         for recipe in recipes:
             if issued and recipe.name == "healthcheck":  # the first leaf: what it needs is published before it
                 _publish(store, credentials, turned)
@@ -123,7 +120,7 @@ def issue(
         published = {
             n: e for n, e in entries.items() if e.role in ("client", "server") or (e.role == PERSON and e.files)
         }
-        _write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
+        write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
         rotation.save(store, replace(turned, unfinished=""))
     return Issuance(issued, len(recipes) - len(issued), credentials, trusted)
 
@@ -209,12 +206,12 @@ def _why_issue(recipe: Recipe, held: Credential | None, issuer: Credential | Non
         return "its files were missing or damaged" if entry else "new"
     until = held.certificate.not_valid_after_utc
     if recipe.role in AUTHORITY:
-        if issuer and not _signed_by(held.certificate, issuer.certificate):
+        if issuer and not signed_by(held.certificate, issuer.certificate):
             return f"its issuer {recipe.issuer} was issued again"
         return "it has expired" if until < datetime.now(UTC) else ""
-    if entry is None or entry.sha256 != _sha256(held.certificate):
+    if entry is None or entry.sha256 != sha256(held.certificate):
         return "an earlier issue was interrupted"
-    if issuer and entry.issuer_sha256 != _sha256(issuer.certificate):
+    if issuer and entry.issuer_sha256 != sha256(issuer.certificate):
         return f"its issuer {recipe.issuer} was issued again"
     if entry.recipe != recipe.digest():
         return "what it should say has changed"
@@ -223,17 +220,8 @@ def _why_issue(recipe: Recipe, held: Credential | None, issuer: Credential | Non
     return ""
 
 
-def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except Exception:  # InvalidSignature or ValueError (names differ): either way not this issuer's
-        return False
-    return True
-
-
 def _publish(store: Store, credentials: dict[str, Credential], turned: Rotation) -> dict[Trust, bytes]:
     """Write the trust files beside the credentials, and return what they hold."""
-
     theirs = credentials.get(ADOPTED)
 
     def pem(name: str) -> bytes:
@@ -249,32 +237,15 @@ def _publish(store: Store, credentials: dict[str, Credential], turned: Rotation)
         for trust, anchors in TRUST_FILES.items()
     }
     for folder in (store.server, store.client):
-        _write_changed(folder / PUBLIC_ROOT, pem("public-root"))
+        write_changed(folder / PUBLIC_ROOT, pem("public-root"))
         for trust, data in trusted.items():
-            _write_changed(folder / f"{trust}.pem", data)
+            write_changed(folder / f"{trust}.pem", data)
     return trusted
 
 
 def _entry(recipe: Recipe, credential: Credential, issuer: Credential | None) -> Issued:
-    certificate = credential.certificate
-    folder = f"clients/{recipe.name}"
-    files = {"cert": CERT, "chain": CHAIN, "fullchain": FULLCHAIN, "privkey": KEY} if recipe.role == "client" else {}
-    return Issued(
-        role=recipe.role,
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        serial=f"{certificate.serial_number:x}",
-        sha256=_sha256(certificate),
-        sans=san_text(certificate),
-        eku=recipe.eku,
-        not_before=certificate.not_valid_before_utc.isoformat(),
-        not_after=certificate.not_valid_after_utc.isoformat(),
-        files={key: f"{folder}/{name}" for key, name in files.items()},
-        recipe=recipe.digest(),
-        issuer_sha256=_sha256(issuer.certificate) if issuer else "",
-        pass_phrase=recipe.pass_phrase or "",
-        key=recipe.key,
-    )
+    files = client_files(recipe.name) if recipe.role == "client" else {}
+    return entry_of(recipe, credential.certificate, sha256(issuer.certificate) if issuer else "", files)
 
 
 def _ledger(store: Store, say: Callable[[str], None]) -> dict[str, Issued]:
@@ -288,8 +259,4 @@ def _ledger(store: Store, say: Callable[[str], None]) -> dict[str, Issued]:
 
 
 def _save(store: Store, manifest: Manifest) -> None:
-    _write_changed(store.private / LEDGER, manifest.dumps())
-
-
-def _sha256(certificate: x509.Certificate) -> str:
-    return certificate.fingerprint(hashes.SHA256()).hex()
+    write_changed(store.private / LEDGER, manifest.dumps())

@@ -7,22 +7,19 @@ is never seen; a key made here lies with the clients' files and is copied to the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from ca.adopt import adopted
-from ca.certificates import Credential, certify, load, make, san_text
+from ca.certificates import Credential, certify, make
 from ca.credentials import client_leaf
-from ca.recipe import BACKDATED, DAY, SELF, Key, Recipe, Validity
+from ca.entry import client_files, entry_of, sha256
+from ca.recipe import BACKDATED, DAY, Key, Recipe, Validity
 from ca.requests import DOMAIN, Wish, allowed_uri, check_text
-from ca.store import CERT, CHAIN, FULLCHAIN, KEY, LEDGER, PERSON, Store, write_changed, write_file
+from ca.store import CERT, FULLCHAIN, LEDGER, PERSON, Store, write_changed, write_file
 from catalogue import Catalogue, LabError, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
@@ -97,10 +94,8 @@ class Desk:
         with self.store.locked():
             issuer, entries = self._open(name, recipe, again=again)
             made = make(recipe, issuer)
-            folder = f"clients/{name}"
-            self.store.write(self.store.client / folder, made)
-            files = {"cert": CERT, "chain": CHAIN, "fullchain": FULLCHAIN, "privkey": KEY}
-            self._record(recipe, made, entries, {key: f"{folder}/{file}" for key, file in files.items()})
+            self.store.write(self.store.folder("client", name), made)
+            self._record(recipe, made, entries, client_files(name))
         return made.fullchain_pem()
 
     def _taken(self) -> set[str]:
@@ -142,7 +137,7 @@ class Desk:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_file(folder / FULLCHAIN, held.fullchain_pem())
         write_file(folder / CERT, held.cert_pem())
-        entry = entry_of(recipe, held.certificate, held.above[0], files)
+        entry = entry_of(recipe, held.certificate, sha256(held.above[0]), files)
         old = load_manifest(self.store.private / LEDGER)
         write_changed(self.store.private / LEDGER, Manifest(old.catalogue_sha256, entries | {name: entry}).dumps())
         path = self.store.client / NAME
@@ -164,47 +159,9 @@ def signer(store: Store) -> Credential:
         return theirs
     try:
         root = x509.load_pem_x509_certificate((store.folder("root", "validation-root") / CERT).read_bytes())
-        folder = store.folder("intermediate", _SIGNER)
-        recipe = Recipe(_SIGNER, "intermediate", None, SELF)
-        own = load(recipe, None, (folder / CERT).read_bytes(), (folder / KEY).read_bytes())
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise LabError("could not sign", f"the CA's files are missing or damaged ({error})", "make up") from None
-    return replace(own, above=(root,))
-
-
-def entry_of(
-    recipe: Recipe,
-    certificate: x509.Certificate,
-    issuer: x509.Certificate | None,
-    files: Mapping[str, str] = MappingProxyType({}),
-) -> Issued:
-    """Return what is recorded of a certificate. An issuer of None is one that is not here."""
-    return Issued(
-        role=recipe.role,
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        serial=f"{certificate.serial_number:x}",
-        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
-        sans=san_text(certificate),
-        eku=recipe.eku,
-        not_before=certificate.not_valid_before_utc.isoformat(),
-        not_after=certificate.not_valid_after_utc.isoformat(),
-        files=dict(files),
-        recipe=recipe.digest(),
-        issuer_sha256=issuer.fingerprint(hashes.SHA256()).hex() if issuer else "elsewhere",
-        pass_phrase="",
-        key=key_kind(certificate.public_key()),
-    )
-
-
-def key_kind(key: PublicKeyTypes) -> str:
-    """Return a public key's kind and size in words, like `RSA 2048`."""
-    if isinstance(key, rsa.RSAPublicKey):
-        return f"RSA {key.key_size}"
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        names = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-        return f"EC {names.get(key.curve.name, key.curve.name)}"
-    return type(key).__name__.removeprefix("_").removesuffix("PublicKey")
+    return replace(store.signer("intermediate", _SIGNER), above=(root,))
 
 
 def _refused(name: str, fact: str, cure: str) -> LabError:

@@ -11,13 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 from ca import crl
-from ca.certificates import Credential, load
+from ca.certificates import Credential
 from ca.crl import REASONS, Revoked
-from ca.recipe import SELF, Recipe
-from ca.store import AUTHORITY, CERT, KEY, LEDGER, RETIRED, Store, write_changed
+from ca.store import AUTHORITY, KEY, LEDGER, RETIRED, Store, write_changed
 from catalogue import Crl, LabError, nearest
 from catalogue.manifest import Issued
 from catalogue.manifest import load as load_manifest
@@ -188,24 +186,14 @@ def _signers(store: Store, entries: Mapping[str, Issued]) -> dict[str, Credentia
     while found := _issued_by(names, entries):  # down the chains
         names |= found
     names |= {_OTHER} & entries.keys()
-    paths = {n: store.folder(e.role, n) for n, e in sorted(entries.items()) if n in names}
-    return {name: _read(name, path) for name, path in paths.items() if (path / KEY).exists()}
+    roles = {n: e.role for n, e in sorted(entries.items()) if n in names}
+    return {n: store.signer(role, n) for n, role in roles.items() if (store.folder(role, n) / KEY).exists()}
 
 
 def _issued_by(names: set[str], entries: Mapping[str, Issued]) -> set[str]:
     """Return the further intermediates that these authorities signed."""
     issuers = {entries[name].sha256 for name in names}
     return {n for n, e in entries.items() if e.role == "faulty" and e.issuer_sha256 in issuers} - names
-
-
-def _read(name: str, folder: Path) -> Credential:
-    recipe = Recipe(name, "intermediate", None, SELF)
-    try:
-        return load(recipe, None, (folder / CERT).read_bytes(), (folder / KEY).read_bytes())
-    except (OSError, ValueError, TypeError) as error:
-        raise LabError(
-            f"could not sign with {name}", f"its files are missing or damaged ({error})", "make up"
-        ) from None
 
 
 def _entry(entries: Mapping[str, Issued], name: str, verb: str) -> Issued:

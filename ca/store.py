@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from ca.certificates import Credential, load
-from ca.recipe import Recipe
+from ca.recipe import SELF, Recipe
 from catalogue import LabError
 
 AUTHORITY = ("root", "intermediate")
@@ -84,6 +84,19 @@ class Store:
         except OSError as error:
             cure = f"chown -R {os.getuid()} {folder.parent}"
             raise LabError(f"could not read {error.filename}", error.strerror or str(error), cure) from None
+
+    def signer(self, role: str, name: str) -> Credential:
+        """Load an authority that signs, whatever recipe made it, without what is above it.
+
+        Raises:
+            LabError: its files are missing or damaged.
+        """
+        folder, recipe = self.folder(role, name), Recipe(name, role, None, SELF)
+        try:
+            return load(recipe, None, (folder / CERT).read_bytes(), (folder / KEY).read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            fact = f"its files are missing or damaged ({error})"
+            raise LabError(f"could not sign with {name}", fact, "make up") from None
 
     def holds(self, folder: Path, credential: Credential) -> bool:
         """Tell whether a credential's files, which could be read, hold the chain that it should have."""

@@ -22,7 +22,8 @@ import ca.servers  # noqa: F401
 import catalogue
 from ca.certificates import Credential, make
 from ca.credentials import AUTHORITIES, CLIENTS, SERVERS, client_leaf, healthcheck, intermediate, recipes, server_leaf
-from ca.recipe import SELF, Files, Recipe
+from ca.entry import key_kind
+from ca.recipe import SELF, Files, Key, Recipe
 from catalogue import Mode, Outcome, Scenario, Server, Tls
 from client.probes import PROBES
 
@@ -244,3 +245,9 @@ def test_the_profile_of_a_leaf(authorities: dict[str, Credential]) -> None:
     assert extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     assert lifetime.days == 90
+
+
+@pytest.mark.parametrize("kind", Key)
+def test_a_key_is_recorded_as_recipes_name_it(kind: Key) -> None:
+    made = make(client_leaf("client-x", key=kind), make(intermediate("x", SELF), None))
+    assert key_kind(made.certificate.public_key()) == kind

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 
+import httpx
+import requests
+
 from catalogue import Outcome
 from client.lab import Attempt
-from client.observe import Observed, alert_of_reason, refused
+from client.observe import Observed, alert_of_reason, http_answer, refused
 from client.probes.in_python import client_context, in_words
 
 _CHOSEN_BY_THE_SERVER = "_heard"
@@ -42,6 +45,16 @@ def local_port(context: ssl.SSLContext) -> int | None:
     """Return the client's end of the connection that was made with a context, or None if there was none."""
     port: int | None = getattr(context, _LOCAL_PORT, None)
     return port
+
+
+def answer(response: httpx.Response | requests.Response) -> Observed:
+    """Read a response; of a status that is no success, the first line of what the library says is kept."""
+    complaint = ""
+    try:
+        response.raise_for_status()
+    except (httpx.HTTPStatusError, requests.HTTPError) as error:
+        complaint = in_words(error).splitlines()[0]
+    return http_answer(response.status_code, response.content, complaint, response.headers.get("content-type"))
 
 
 def failed(error: Exception, context: ssl.SSLContext) -> Observed:

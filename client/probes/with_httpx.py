@@ -9,9 +9,9 @@ import httpx
 
 from catalogue import Outcome, Tool
 from client.lab import Attempt
-from client.observe import TIMEOUT_S, Observed, http_answer
+from client.observe import TIMEOUT_S, Observed
 from client.probes.in_python import InPython, in_words, load_credential, load_statement
-from client.probes.library import failed, listening_context, local_port
+from client.probes.library import answer, failed, listening_context, local_port
 
 _PROGRAM = """\
 import httpx, ssl; \
@@ -48,15 +48,4 @@ class WithHttpx(InPython):
             response = httpx.get(attempt.url, verify=context, trust_env=False, timeout=TIMEOUT_S)
         except httpx.HTTPError as error:
             return replace(failed(error, context), local_port=local_port(context))
-        return http_answer(
-            response.status_code, response.content, _complaint(response), response.headers.get("content-type")
-        )
-
-
-def _complaint(response: httpx.Response) -> str:
-    """Return what the library says of a status that is no success."""
-    try:
-        response.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        return in_words(error).splitlines()[0]
-    return ""
+        return answer(response)

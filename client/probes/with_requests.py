@@ -10,9 +10,9 @@ from requests.adapters import HTTPAdapter
 
 from catalogue import Outcome, Tool
 from client.lab import Attempt
-from client.observe import TIMEOUT_S, Observed, http_answer
+from client.observe import TIMEOUT_S, Observed
 from client.probes.in_python import InPython, in_words, json_tuple
-from client.probes.library import failed, listening_context, local_port
+from client.probes.library import answer, failed, listening_context, local_port
 
 _PROGRAM = """\
 import requests, ssl; from requests.adapters import HTTPAdapter; \
@@ -63,15 +63,4 @@ class WithRequests(InPython):
                 return replace(failed(error, context), local_port=local_port(context))
             except OSError as error:  # the key or certificate could not be loaded
                 return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
-        return http_answer(
-            response.status_code, response.content, _complaint(response), response.headers.get("content-type")
-        )
-
-
-def _complaint(response: requests.Response) -> str:
-    """Return what the library says of a status that is no success."""
-    try:
-        response.raise_for_status()
-    except requests.HTTPError as error:
-        return in_words(error)
-    return ""
+        return answer(response)

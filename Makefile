@@ -127,7 +127,7 @@ crl: check ## print the revocation lists in words
 	@$(CA) crl
 
 rotate: check ## WHAT=server|intermediate|root [STEP=introduce|move|retire]: renew it under the running server
-	@CA='$(CA)' WHAT='$(WHAT)' STEP='$(STEP)' sh scripts/rotate.sh
+	@WHAT='$(WHAT)' STEP='$(STEP)' sh scripts/rotate.sh
 
 shell: check ## open a shell with the clients and the files at hand
 	$(SHELL_HERE)

@@ -21,7 +21,7 @@ sh scripts/adopt.sh
 settings=$(docker compose --progress quiet run --rm -T ca issue)
 for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
 
-case $CRL in none) LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
+case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
 export LAB_CRL
 
 # Compose removes the old container before it tries the port of the new one: try it first.

@@ -16,7 +16,7 @@ tls=.lab/server-tls
 export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_SSL_CERT_REQS="$MODE" \
     UVICORN_SSL_CERTFILE=$tls/$SERVER_CREDENTIAL/fullchain.pem UVICORN_SSL_KEYFILE=$tls/$SERVER_CREDENTIAL/privkey.pem \
     UVICORN_SSL_CA_CERTS=$tls/$TRUST.pem LAB_HEALTHCHECK_DIR=$tls/healthcheck
-case $CRL in none) LAB_CRL= ;; *) LAB_CRL=$tls/$CRL.pem ;; esac
+case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=$tls/$CRL.pem ;; esac
 export LAB_CRL LAB_CRL_CHECK="$CRL_CHECK" LAB_HANDSHAKE_LOG="${LAB_HANDSHAKE_LOG:-1}" LAB_OPEN_HANDSHAKES=1
 config="mode=$MODE server=$SERVER port=$PORT code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
 

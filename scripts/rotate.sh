@@ -1,17 +1,13 @@
 #!/bin/sh
 # Rotate WHAT (server, intermediate or root; of a root: STEP, or all that are left), and show with curl against the
 # running server whom it accepts after each step: a client that still holds its old certificate, and one with the new.
-# CA is the command of the CA program.
 set -e
-. scripts/error.sh
+. scripts/ca.sh
+. scripts/server.sh
 old=.lab/old-holder # stays until a root is retired: a lesson that was interrupted goes on
 work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' HUP INT TERM
-log() { if [ "$RUNTIME" = compose ]; then docker compose logs --no-log-prefix server; else cat .lab/server.log; fi; }
-running() {
-    if [ "$RUNTIME" = compose ]; then [ -n "$(docker compose ps -q --status running server)" ]; else sh scripts/local-server.sh running; fi
-}
 reloads() { log | grep -c '^INFO:* *tls_reloaded' || true; }
 copy() { # DIR: what a client holds now
     rm -rf "$1"
@@ -35,10 +31,10 @@ prove() { # WHO DIR OUTCOME
     within is "$2" "$3" || error "$1 is not $3" "the server says: $(outcome "$2") (CRL and TRUST decide, too)" "make logs"
     printf '  %-28s %s\n' "$1" "$3"
 }
-rotate() { # what the CA is asked; prints what is so now, and waits until the server has it
+rotate() { # ARGUMENTS of the CA; prints what is so now, and waits until the server has it
     before=$(reloads)
     copy "$work/before"
-    eval "$CA rotate $*" >"$work/out" || exit 2
+    ca rotate "$@" </dev/null >"$work/out" || exit 2
     sed 's/^/  /' "$work/out"
     copy "$work/new"
     if [ "$WHAT" = server ] || ! cmp -s "$work/before/validation_fullchain.pem" "$work/new/validation_fullchain.pem"; then
@@ -73,7 +69,7 @@ root)
     step=
     until [ "$step" = retire ] || { [ -n "$STEP" ] && [ "$step" = "$STEP" ]; }; do
         [ -e "$old/manifest.json" ] || copy "$old"
-        rotate root ${STEP:+--step "$STEP"} >"$work/shown"
+        rotate root --step "$STEP" >"$work/shown"
         step=$(sed -n 's/^step  *\([a-z]*\);.*/\1/p' "$work/out")
         case $step in
         introduce) echo "introduce: a new root, trusted beside the old one. Whoever verifies gets it first." ;;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What to know and what to try, when the server is up.
-if [ "$RUNTIME" = compose ]; then log() { docker compose logs --no-log-prefix server; }; else log() { cat .lab/server.log; }; fi
+. scripts/server.sh
 equivalent=$(log | sed -n 's/^INFO serving .*equivalent="\(.*\)"$/\1/p' | tail -n 1)
 good=certs/clients/client-good
 served="SERVER=$SERVER, RUNTIME=$RUNTIME"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,15 @@ class Running:
     @property
     def lab(self) -> Lab:
         return open_lab(self.environ)
+
+
+def context(running: Running, name: str | None = None) -> ssl.SSLContext:
+    """The context of a client, with one of the issued credentials or none."""
+    client = ssl.create_default_context(cafile=running.state / "client-tls/public_root.pem")
+    if name:
+        folder = running.state / "client-tls/clients" / name
+        client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+    return client
 
 
 def unused_port() -> int:

@@ -22,7 +22,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from running import ROOT, Running, server_environ, serving, unused_port
+from running import ROOT, Running, context, server_environ, serving, unused_port
 
 from ca.certificates import Credential, make
 from ca.credentials import AUTHORITIES, client_leaf, server_leaf
@@ -71,14 +71,6 @@ def crl(state: Path, *revoked: x509.Certificate, issuer: str = "validation-inter
 
 def leaf(state: Path, name: str = "client-good") -> x509.Certificate:
     return x509.load_pem_x509_certificate((state / "client-tls/clients" / name / "cert.pem").read_bytes())
-
-
-def context(running: Running, name: str | None = "client-good") -> ssl.SSLContext:
-    client = ssl.create_default_context(cafile=running.state / "client-tls/public_root.pem")
-    if name:
-        folder = running.state / "client-tls/clients" / name
-        client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-    return client
 
 
 def connect(running: Running, client: ssl.SSLContext) -> http.client.HTTPSConnection:
@@ -141,11 +133,11 @@ def test_a_revoked_client_is_ended_and_stays_out_until_it_is_unrevoked(state: Pa
         with pytest.raises((http.client.HTTPException, OSError)):
             ask(revoked)
         assert ask(other) == 200  # the same connection as before
-        assert alert(running, context(running)) == "certificate_revoked"
+        assert alert(running, context(running, "client-good")) == "certificate_revoked"
         assert alert(running, context(running, "client-rsa")) is None
         write_file(tls / "crl.pem", crl(state))
         wait_for(running, "tls_reloaded", 2)
-        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-good")) is None
         for connection in (revoked, other):
             connection.close()
 
@@ -157,7 +149,7 @@ def test_a_resumed_session_does_not_outlive_a_revocation(
 ) -> None:
     """Session tickets where they are on; session IDs of TLS 1.2 in any case, which OpenSSL always offers."""
     with following(state, tmp_path, crl(state), LAB_SESSION_TICKETS=tickets) as (running, tls):
-        client = context(running)
+        client = context(running, "client-good")
         client.minimum_version = client.maximum_version = version
         session = None
         for resumed in (False, True):
@@ -179,19 +171,19 @@ def test_a_resumed_session_does_not_outlive_a_revocation(
 def test_stock_never_looks_at_the_list(state: Path, tmp_path: Path, serve: Callable[..., Running]) -> None:
     (tmp_path / "crl.pem").write_bytes(crl(state, leaf(state)))
     running = serve(Mode.REQUIRED, Server.STOCK, LAB_CRL=str(tmp_path / "crl.pem"))
-    assert alert(running, context(running)) is None
+    assert alert(running, context(running, "client-good")) is None
 
 
 def test_an_expired_list_refuses_everybody_and_the_log_says_so(state: Path, tmp_path: Path) -> None:
     with following(state, tmp_path, crl(state, days=-1)) as (running, _):
-        assert alert(running, context(running)) == "certificate_expired"
+        assert alert(running, context(running, "client-good")) == "certificate_expired"
         wait_for(running, r'ERROR crl_expired file=\S+crl.pem issuer="CN=mTLS Lab Validation Intermediate.*is refused')
         wait_for(running, r"handshake_refused .*verify_code=12")
 
 
 def test_a_list_of_another_issuer_refuses_everybody_and_the_log_says_so(state: Path, tmp_path: Path) -> None:
     with following(state, tmp_path, crl(state, issuer="untrusted-intermediate")) as (running, _):
-        assert alert(running, context(running)) == "unknown_ca"
+        assert alert(running, context(running, "client-good")) == "unknown_ca"
         wait_for(running, r"ERROR crl_of_another_issuer file=\S+crl.pem")
         wait_for(running, r"handshake_refused .*verify_code=3 ")
 
@@ -236,14 +228,14 @@ def _with_another_signature(pem: bytes) -> bytes:
 def test_the_chain_needs_the_list_of_the_root_too(state: Path, tmp_path: Path) -> None:
     both = crl(state) + crl(state, issuer="validation-root")
     with following(state, tmp_path, both, LAB_CRL_CHECK="chain") as (running, tls):
-        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-good")) is None
         write_file(tls / "crl.pem", crl(state))
         wait_for(running, "tls_reloaded")
-        assert alert(running, context(running)) == "unknown_ca"
+        assert alert(running, context(running, "client-good")) == "unknown_ca"
         intermediate = authority(state, "validation-intermediate").certificate
         write_file(tls / "crl.pem", crl(state) + crl(state, intermediate, issuer="validation-root"))
         wait_for(running, "tls_reloaded", 2)
-        assert alert(running, context(running)) == "certificate_revoked"
+        assert alert(running, context(running, "client-good")) == "certificate_revoked"
 
 
 @pytest.mark.parametrize(
@@ -265,21 +257,21 @@ def test_a_bad_file_keeps_the_old_one_and_is_named(
         (tls / file).write_bytes(damage(good))
         name = re.escape(Path(file).name)
         wait_for(running, rf'ERROR tls_kept why="a file changed" files=.* fact=".*{name}')
-        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-good")) is None
         assert alert(running, context(running, "client-rsa")) == "certificate_revoked"
         assert len(re.findall("tls_kept", running.log.read_text())) == 1  # once, not at every look
         (tls / file).write_bytes(good)
         os.utime(tls / file)
         running.process.send_signal(signal.SIGHUP)
         wait_for(running, "tls_reloaded why=SIGHUP")
-        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-good")) is None
 
 
 def test_a_stale_list_does_not_replace_a_good_one(state: Path, tmp_path: Path) -> None:
     with following(state, tmp_path, crl(state)) as (running, tls):
         write_file(tls / "crl.pem", crl(state, days=-1))
         wait_for(running, "tls_kept .*expired")
-        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-good")) is None
 
 
 def test_expiry_is_in_the_log_at_start_after_a_change_and_as_a_warning(state: Path, tmp_path: Path) -> None:
@@ -297,12 +289,12 @@ def test_expiry_is_in_the_log_at_start_after_a_change_and_as_a_warning(state: Pa
 
 def test_a_removed_trust_anchor_ends_connections_and_sessions(state: Path, tmp_path: Path) -> None:
     with following(state, tmp_path) as (running, tls):
-        connection = connect(running, context(running))
+        connection = connect(running, context(running, "client-good"))
         assert ask(connection) == 200
         untrusted = b"".join(authority(state, f"untrusted-{n}").cert_pem() for n in ("intermediate", "root"))
         write_file(tls / "validation_fullchain.pem", untrusted)
         wait_for(running, "tls_reloaded")
-        assert alert(running, context(running)) == "unknown_ca"
+        assert alert(running, context(running, "client-good")) == "unknown_ca"
         if hasattr(ssl.SSLObject, "get_verified_chain"):  # before 3.13 Python knows the leaf alone
             wait_for(running, "connection_ended .*verify_code=20")
             with pytest.raises((http.client.HTTPException, OSError)):
@@ -360,11 +352,11 @@ def test_a_client_of_a_new_authority_is_let_in_beside_the_old(state: Path, tmp_p
             client_leaf("client-new", issuer="untrusted-intermediate"), authority(state, "untrusted-intermediate")
         )
         Store(tmp_path).write(tmp_path / "client-new", stranger)
-        client = context(running, None)
+        client = context(running)
         client.load_cert_chain(tmp_path / "client-new/fullchain.pem", tmp_path / "client-new/privkey.pem")
         assert alert(running, client) == "unknown_ca"
         trust = (tls / "validation_fullchain.pem").read_bytes()
         write_file(tls / "validation_fullchain.pem", trust + authority(state, "untrusted-root").cert_pem())
         wait_for(running, "tls_reloaded")
         assert alert(running, client) is None
-        assert alert(running, context(running)) is None
+        assert alert(running, context(running, "client-good")) is None

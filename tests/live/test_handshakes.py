@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Running, serving
+from running import Running, context, serving
 
 from catalogue import Mode, Server
 from server.record import MAX_ATTEMPTS, MAX_FOLLOWERS
@@ -26,14 +26,6 @@ pytestmark = pytest.mark.live
 
 LOOPS = ("asyncio", "uvloop")
 OPEN = {"LAB_HANDSHAKE_LOG": "1", "LAB_OPEN_HANDSHAKES": "1"}
-
-
-def context(running: Running, name: str | None = None) -> ssl.SSLContext:
-    client = ssl.create_default_context(cafile=running.state / "client-tls/public_root.pem")
-    if name:
-        folder = running.state / "client-tls/clients" / name
-        client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-    return client
 
 
 @contextmanager

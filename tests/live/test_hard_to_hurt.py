@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from running import Running, serving
-from test_following import alert, authority, context
+from running import Running, context, serving
+from test_following import alert, authority
 
 from ca.certificates import make
 from ca.credentials import client_leaf, intermediate
@@ -36,7 +37,9 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /
 def good(running: Running, timeout_s: float = 5) -> float:
     """Do what a good client does, on a connection of its own; return the seconds it took."""
     start = time.perf_counter()
-    connection = http.client.HTTPSConnection("localhost", running.port, context=context(running), timeout=timeout_s)
+    connection = http.client.HTTPSConnection(
+        "localhost", running.port, context=context(running, "client-good"), timeout=timeout_s
+    )
     try:
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 204
@@ -84,7 +87,7 @@ def test_a_request_head_has_a_time_limit(serve: Callable[..., Running], loop: st
     ended = {}
     for server in Server:
         running = serve(Mode.REQUIRED, server, UVICORN_LOOP=loop, LAB_REQUEST_HEAD_TIMEOUT_S="0.5")
-        with context(running).wrap_socket(tcp(running), server_hostname="localhost") as connection:
+        with context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost") as connection:
             connection.sendall(sent) if sent else connection.do_handshake()
             ended[server] = is_ended(connection, 3)
     assert ended == {Server.EXPLAINED: True, Server.STOCK: False}
@@ -97,7 +100,7 @@ def test_so_does_the_second_one_but_not_a_connection_in_use(
 ) -> None:
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, UVICORN_HTTP=http_protocol, LAB_REQUEST_HEAD_TIMEOUT_S="0.5")
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with context(running).wrap_socket(tcp(running), server_hostname="localhost") as connection:
+    with context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost") as connection:
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:  # four times the limit, in use
             connection.sendall(request)
@@ -144,11 +147,13 @@ def test_a_client_with_a_connection_keeps_it_when_descriptors_run_short(state: P
                     state, tmp_path / "server.log", Mode.OPTIONAL, UVICORN_LOOP=loop, UVICORN_TIMEOUT_KEEP_ALIVE="60"
                 )
             )
-        first = stack.enter_context(context(running).wrap_socket(tcp(running), server_hostname="localhost"))
+        first = stack.enter_context(
+            context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost")
+        )
         request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
         first.sendall(request)
         assert first.recv(65536).startswith(b"HTTP/1.1 204")
-        anonymous = context(running, None)
+        anonymous = context(running)
         turned_away = 0
         for _ in range(150):  # established, every one of them: nobody is there to give way
             connection = tcp(running)
@@ -227,7 +232,7 @@ def test_only_authenticated_encryption(serve: Callable[..., Running], ciphers: s
     accepted = {}
     for server in Server:
         running = serve(Mode.REQUIRED, server)
-        client = context(running)
+        client = context(running, "client-good")
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         client.set_ciphers(ciphers)
         try:
@@ -249,12 +254,10 @@ def test_the_defaults_are_in_the_start_up_line(serve: Callable[..., Running]) ->
 
 def test_a_client_can_not_renegotiate_or_compress(serve: Callable[..., Running]) -> None:
     running = serve(Mode.REQUIRED)
-    client = context(running)
+    client = context(running, "client-good")
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     with client.wrap_socket(tcp(running), server_hostname="localhost") as connection:
         assert connection.compression() is None
-    import subprocess
-
     folder = running.state / "client-tls/clients/client-good"
     command = [
         "openssl",
@@ -312,7 +315,7 @@ def long_chain(running: Running, folder: Path) -> ssl.SSLContext:
         Store(folder).write(folder, leaf)
         others = b"".join(make(intermediate(f"filler-{n}", "self"), None).cert_pem() for n in range(99))
         (folder / "fullchain.pem").write_bytes(leaf.cert_pem() + others)
-    client = context(running, None)
+    client = context(running)
     client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
     return client
 
@@ -320,7 +323,7 @@ def long_chain(running: Running, folder: Path) -> ssl.SSLContext:
 def ignores_its_alert(running: Running) -> socket.socket:
     """A refused client that reads nothing and stays."""
     connection = tcp(running)
-    client = context(running, None)
+    client = context(running)
     client.minimum_version = ssl.TLSVersion.TLSv1_3
     return client.wrap_socket(connection, server_hostname="localhost")
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from running import ROOT, Running, serving
+from running import ROOT, Running, context, serving
 
 from ca.certificates import make
 from ca.credentials import AUTHORITIES, client_leaf
@@ -31,14 +31,6 @@ pytestmark = pytest.mark.live
 
 LOOPS = ("asyncio", "uvloop")
 ALERTS = 200
-
-
-def context(running: Running, name: str | None = None) -> ssl.SSLContext:
-    client = ssl.create_default_context(cafile=running.state / "client-tls/public_root.pem")
-    if name:
-        folder = running.state / "client-tls/clients" / name
-        client.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-    return client
 
 
 def get(running: Running, name: str | None, path: str = "/whoami", **headers: str) -> http.client.HTTPResponse:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from judging import content
 from running import ROOT
 
 import ca.store
@@ -36,10 +37,6 @@ def how_many_issued(folder: Path) -> int:
 
 def generation(done: Issuance, name: str = "server-good", trust: str = "validation_fullchain") -> str:
     return serving(done, catalogue.load(), name, trust)["LAB_GENERATION"]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def assert_whole(folder: Path) -> None:

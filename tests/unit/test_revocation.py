@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from judging import content, verify_error
 
 import ca.crl
 from ca.issue import issue, ledger
@@ -53,20 +54,9 @@ def lab(issued: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(issued, tmp_path / "lab"))
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def verify(lab: Path, name: str, crl: Crl = Crl.CURRENT, check: str = "-crl_check") -> int:
     """Return 0, or the verify error of `openssl verify` with a list that is published for the server."""
-    server, client = lab / "server-tls", lab / "client-tls" / "clients" / name
-    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", check]
-    command += ["-CRLfile", str(server / f"{crl}.pem"), "-CAfile", str(server / "validation_fullchain.pem")]
-    command += ["-untrusted", str(client / "chain.pem"), str(client / "cert.pem")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    code = re.search(r"error (\d+) at", done.stdout + done.stderr)
-    assert (done.returncode == 0) == (code is None), done.stderr
-    return int(code[1]) if code else 0
+    return verify_error(lab, lab / "client-tls/clients" / name, check, "-CRLfile", str(lab / f"server-tls/{crl}.pem"))
 
 
 def lists(lab: Path, crl: Crl = Crl.CURRENT) -> dict[str, x509.CertificateRevocationList]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from judging import content, verify_error
 
 import ca.rotation
 import catalogue
@@ -55,18 +54,8 @@ def held(lab: Path, folder: Path, name: str = "client-good") -> Path:
 
 def verify(lab: Path, client: Path, *options: str) -> int:
     """Return 0, or the verify error of OpenSSL with the lab's trust file and lists."""
-    server = lab / "server-tls"
-    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", *options]
-    command += ["-CRLfile", str(server / "validation_crl.pem"), "-crl_check_all"] if not options else []
-    files = ["-CAfile", str(server / "validation_fullchain.pem"), "-untrusted", str(client / "chain.pem")]
-    done = subprocess.run([*command, *files, str(client / "cert.pem")], capture_output=True, text=True)
-    code = re.search(r"error (\d+) at", done.stdout + done.stderr)
-    assert (done.returncode == 0) == (code is None), done.stderr
-    return int(code[1]) if code else 0
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    lists = ("-CRLfile", str(lab / "server-tls/validation_crl.pem"), "-crl_check_all")
+    return verify_error(lab, client, *(options or lists))
 
 
 def test_rotating_the_server_changes_its_key_and_nothing_else(known: Catalogue, lab: Path) -> None:

@@ -110,5 +110,6 @@ def _read(file: str) -> bytes:
 
 def _days(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise LabError("could not issue", f"{text!r} is no number of days", f"give {people.DAYS}")
+        cure = f"make issue-client NAME=bob DAYS={people.DAYS}"
+        raise LabError("could not issue", f"{text!r} is no number of days", cure)
     return int(text)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from server import log
 from server.context import live_context
@@ -49,10 +51,18 @@ def main() -> int:
         os.execv(command, [str(command), app])
     if explained:
         parameters["ssl_context_factory"] = live_context
+        Multiprocess.handle_hup = _reload_workers  # type: ignore[assignment]
     parameters["loop"] = _loop(parameters["loop"])
     parameters["http"] = PROTOCOLS.get(parameters["http"], parameters["http"])
     uvicorn.run(**parameters)
     return 0
+
+
+def _reload_workers(supervisor: Multiprocess) -> None:
+    """Pass SIGHUP on, for each worker to read its files again: Uvicorn's own new workers end connections in use."""
+    for process in supervisor.processes:
+        if process.pid:
+            os.kill(process.pid, signal.SIGHUP)
 
 
 def _open_log(file: Path | None) -> None:

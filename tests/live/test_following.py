@@ -267,6 +267,21 @@ def test_a_bad_file_keeps_the_old_one_and_is_named(
         assert alert(running, context(running, "client-good")) is None
 
 
+def test_several_workers_reload_at_a_signal_and_keep_their_connections(state: Path, tmp_path: Path) -> None:
+    """Uvicorn itself starts new workers at SIGHUP, and lost a request of some thousands."""
+    with following(state, tmp_path, UVICORN_WORKERS="2") as (running, _):
+        kept = [connect(running, context(running, "client-good")) for _ in range(8)]
+        for signals in (1, 2, 3):
+            running.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + DEADLINE_S
+            while running.log.read_text().count("tls_reloaded why=SIGHUP") < 2 * signals:
+                assert time.monotonic() < deadline
+                assert [ask(connection) for connection in kept] == [200] * len(kept)
+        assert running.log.read_text().count("Started server process") == 2
+        for connection in kept:
+            connection.close()
+
+
 def test_a_stale_list_does_not_replace_a_good_one(state: Path, tmp_path: Path) -> None:
     with following(state, tmp_path, crl(state)) as (running, tls):
         write_file(tls / "crl.pem", crl(state, days=-1))

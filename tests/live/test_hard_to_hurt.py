@@ -82,6 +82,19 @@ def resident_bytes(running: Running) -> int:
 
 
 @BOTH
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"])
+def test_a_handshake_has_a_time_limit(serve: Callable[..., Running], loop: str, sent: bytes) -> None:
+    """Nothing is sent, or the head of a ClientHello. Stock waits for a minute."""
+    ended = {}
+    for server in Server:
+        running = serve(Mode.REQUIRED, server, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="0.5")
+        with tcp(running) as connection:
+            connection.sendall(sent)
+            ended[server] = is_ended(connection, 3)
+    assert ended == {Server.EXPLAINED: True, Server.STOCK: False}
+
+
+@BOTH
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: loc"])
 def test_a_request_head_has_a_time_limit(serve: Callable[..., Running], loop: str, sent: bytes) -> None:
     ended = {}

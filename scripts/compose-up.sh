@@ -5,16 +5,7 @@ set -e
 start=$(date +%s)
 echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVER" >&2
 
-built=.lab/images
-mkdir -p .lab
-images=$(docker compose --profile tools config --images | sort -u)
-# shellcheck disable=SC2086
-if ! [ -e $built ] || ! docker image inspect $images >/dev/null 2>&1 ||
-    [ -n "$(find ca catalogue client server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer $built)" ]; then
-    echo "building the images (half a minute the first time)" >&2
-    docker compose --profile tools build >&2 || error "could not build the images" "docker compose build failed (its reason is above)" "make up, when the network is there; behind a TLS-inspecting proxy: export SSL_CERT_FILE=<its CA bundle>"
-    touch $built
-fi
+sh scripts/images.sh lab ca server client
 
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 sh scripts/adopt.sh

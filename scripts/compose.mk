@@ -9,5 +9,5 @@ FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client repo
 SHELL_HERE = sh scripts/compose-run.sh shell
 LOGS = docker compose logs --no-log-prefix server
 STATUS = docker compose ps -a
-DOWN = docker compose --profile tools down
-CLEAN = docker compose --profile tools down --volumes --rmi local --remove-orphans
+DOWN = sh scripts/every-profile.sh down
+CLEAN = sh scripts/every-profile.sh down --volumes --rmi local --remove-orphans

@@ -11,7 +11,7 @@ SHELL_HERE = PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PS1='mtls-lab$$ ' sh -i
 LOGS = sh scripts/local-server.sh logs
 STATUS = sh scripts/local-server.sh status
 DOWN = @:
-CLEAN = sh scripts/runtime.sh --why >/dev/null 2>&1 && docker compose --profile tools down --volumes --rmi local --remove-orphans || true
+CLEAN = sh scripts/runtime.sh --why >/dev/null 2>&1 && sh scripts/every-profile.sh down --volumes --rmi local --remove-orphans || true
 
 # Every target of this runtime needs the virtual environment; only these don't.
 ifneq ($(filter-out down clean logs status,$(goals)),)

@@ -1,0 +1,16 @@
+#!/bin/sh
+# images.sh SERVICE...: build the images of these services if something that images are made of has changed since.
+set -e
+. scripts/error.sh
+built=.lab/images-$(echo "$*" | tr ' ' -)
+mkdir -p .lab
+images=$(sh scripts/every-profile.sh config --images "$@" | sort -u)
+# shellcheck disable=SC2086
+if [ -e "$built" ] && docker image inspect $images >/dev/null 2>&1 &&
+    [ -z "$(find ca catalogue client server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$built")" ]; then
+    exit 0
+fi
+echo "building the images of $* (half a minute and more the first time)" >&2
+sh scripts/every-profile.sh build "$@" >&2 || error "could not build the images" "docker compose build failed (its reason is above)" \
+    "make up, when the network is there; behind a TLS-inspecting proxy: export SSL_CERT_FILE=<its CA bundle>"
+touch "$built"

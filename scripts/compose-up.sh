@@ -5,7 +5,7 @@ set -e
 start=$(date +%s)
 echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVER" >&2
 
-sh scripts/images.sh lab ca server client
+sh scripts/images.sh ca server client
 
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 sh scripts/adopt.sh

@@ -1,7 +1,7 @@
 """`python -m ca`: issue, list, show, revoke and rotate the lab's certificates.
 
-Reads LAB_STATE (the folder that holds ca-private, server-tls and client-tls), LAB_SERVER_NAMES, and what is to be
-served: LAB_SERVER_CREDENTIAL and LAB_TRUST.
+Reads LAB_STATE (the folder that holds ca-private, server-tls, client-tls and proxy-tls), LAB_SERVER_NAMES, and what is
+to be served: LAB_SERVER_CREDENTIAL and LAB_TRUST.
 """
 
 from __future__ import annotations

@@ -75,6 +75,11 @@ def healthcheck() -> Recipe:
     return client_leaf("healthcheck", role="healthcheck")
 
 
+def proxy() -> Recipe:
+    """Return the leaf by which the server knows the proxy in front of it, which tells it who calls."""
+    return client_leaf("proxy", role="proxy", sans=("DNS:proxy.mtls-lab.test",))
+
+
 def server_leaf(name: str, extra_sans: tuple[str, ...], **fault: Any) -> Recipe:
     """Return a good server leaf of the public PKI, for the lab's names and those a user adds, but for its fault."""
     good: dict[str, Any] = {

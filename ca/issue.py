@@ -18,7 +18,7 @@ import ca.servers  # noqa: F401  # each registers its credentials
 from ca import rotation
 from ca.adopt import ADOPTED, RECIPE, adopted, in_use, refuse_rotation
 from ca.certificates import Credential, make, signed_by
-from ca.credentials import CLIENTS, SERVERS, healthcheck
+from ca.credentials import CLIENTS, SERVERS, healthcheck, proxy
 from ca.credentials import recipes as recipes_of
 from ca.entry import ELSEWHERE, client_files, entry_of, sha256
 from ca.recipe import SELF, Recipe
@@ -90,7 +90,7 @@ def issue(
                 publish(store, ledger | entries, reasons)
             folder = store.folder(recipe.role, recipe.name)
             issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
-            if theirs and recipe.issuer == rotation.INTERMEDIATE and recipe.role in ("client", "healthcheck"):
+            if theirs and recipe.issuer == rotation.INTERMEDIATE and recipe.role in ("client", "healthcheck", "proxy"):
                 issuer = theirs
             held = store.read(recipe, issuer)
             if held is None and recipe.role in AUTHORITY and (recipe.name in ledger or (folder / CERT).exists()):
@@ -153,7 +153,8 @@ def ledger(store: Store) -> dict[str, Issued]:
 def serving(done: Issuance, catalogue: Catalogue, name: str, trust: str) -> dict[str, str]:
     """Return the environment that a server of a credential and a trust file needs, besides their paths.
 
-    LAB_GENERATION is a digest of all that it reads: when that changes, it must be started anew.
+    LAB_GENERATION is a digest of all that it, or a proxy in front of it, reads: when that changes, they must be started
+    anew.
 
     Raises:
         LabError: there is no such server credential or trust file.
@@ -164,8 +165,8 @@ def serving(done: Issuance, catalogue: Catalogue, name: str, trust: str) -> dict
     if trust not in tuple(Trust):
         fact = f"no such trust file; {nearest(trust, tuple(Trust))}"
         raise LabError(f"could not trust {trust or '(none was named)'}", fact, f"make up TRUST={Trust.FULLCHAIN}")
-    read = (done.served[name].cert_pem(), done.served["healthcheck"].cert_pem(), done.trusted[Trust(trust)])
-    digest = hashlib.sha256(b"".join(read)).hexdigest()[:12]
+    read = [done.served[leaf].cert_pem() for leaf in (name, "healthcheck", "proxy")]
+    digest = hashlib.sha256(b"".join((*read, done.trusted[Trust(trust)]))).hexdigest()[:12]
     pass_phrase = done.served[name].pass_phrase
     return {"LAB_GENERATION": digest} | ({"UVICORN_SSL_KEYFILE_PASSWORD": pass_phrase} if pass_phrase else {})
 
@@ -186,9 +187,9 @@ def _rotated(
 
 
 def _leaves(catalogue: Catalogue, sans: tuple[str, ...]) -> list[Recipe]:
-    """Return what the catalogue needs besides the authorities, the health check's leaf first."""
+    """Return what the lab needs besides the authorities, the health check's leaf first."""
     made = CLIENTS | SERVERS
-    recipes = [healthcheck()]
+    recipes = [healthcheck(), proxy()]
     for name in (*catalogue.server_credentials, *catalogue.credentials):
         if name not in made:
             fact = f"nothing makes the credential {name}; {nearest(name, made)}"

@@ -99,7 +99,7 @@ class Desk:
         return made.fullchain_pem()
 
     def _taken(self) -> set[str]:
-        return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck"}
+        return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck", "proxy"}
 
     def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int) -> Recipe:
         if not _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""The three folders that separate who may read what, and how files get into them.
+"""The folders that separate who may read what, and how files get into them.
 
 Every file is written under a temporary name, synced and renamed, so nobody ever reads half of one. Keys are
 0600 from their first byte. The manifest is written last and removed first.
@@ -29,12 +29,14 @@ _TEMPORARY = ".writing-"
 
 
 class Store:
-    """`ca-private` (the CA alone), `server-tls` (the server reads) and `client-tls` (the client reads)."""
+    """`ca-private` (the CA alone), and what a server, a client and a proxy read: `server-tls` and so on."""
 
     def __init__(self, state: Path) -> None:
         self.private = state / "ca-private"
         self.server = state / "server-tls"
         self.client = state / "client-tls"
+        self.proxy = state / "proxy-tls"
+        self._all = (self.private, self.server, self.client, self.proxy)
 
     def folder(self, role: str, name: str) -> Path:
         """Return the folder of a credential by its role."""
@@ -44,20 +46,22 @@ class Store:
             return self.private / RETIRED / name
         if role == PERSON:
             return self.private / "people" / name
+        if role == "proxy":
+            return self.proxy
         return self.server / name if role in ("server", "healthcheck") else self.client / "clients" / name
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store alone: a second issue waits for the first. Clears what a killed one left behind."""
         try:
-            for folder in (self.private, self.server, self.client):
+            for folder in self._all:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.private / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
             raise _unwritable(error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for folder in (self.private, self.server, self.client):
+            for folder in self._all:
                 for leftover in folder.rglob(f"{_TEMPORARY}*"):
                     leftover.unlink()
             yield

@@ -21,7 +21,17 @@ import ca.clients
 import ca.servers  # noqa: F401
 import catalogue
 from ca.certificates import Credential, make
-from ca.credentials import AUTHORITIES, CLIENTS, SERVERS, client_leaf, healthcheck, intermediate, recipes, server_leaf
+from ca.credentials import (
+    AUTHORITIES,
+    CLIENTS,
+    SERVERS,
+    client_leaf,
+    healthcheck,
+    intermediate,
+    proxy,
+    recipes,
+    server_leaf,
+)
 from ca.entry import key_kind
 from ca.recipe import SELF, Files, Key, Recipe
 from catalogue import Mode, Outcome, Scenario, Server, Tls
@@ -106,12 +116,14 @@ def test_the_good_client_is_accepted_by_two_verifiers(authorities: dict[str, Cre
     assert cryptography_accepts(good, root)
 
 
-def test_the_server_and_the_health_check_are_accepted(authorities: dict[str, Credential], tmp_path: Path) -> None:
+def test_the_server_the_health_check_and_the_proxy_are_accepted(
+    authorities: dict[str, Credential], tmp_path: Path
+) -> None:
     server = made(recipes("server-good", ("DNS:lab.example",)), authorities)
     assert openssl_verify(server, authorities["public-root"], "sslserver", tmp_path) == 0
     assert openssl_verify(server, authorities["validation-root"], "sslserver", tmp_path) == 20  # unrelated PKIs
-    knock = made(healthcheck(), authorities)
-    assert openssl_verify(knock, authorities["validation-root"], "sslclient", tmp_path) == 0
+    for recipe in (healthcheck(), proxy()):
+        assert openssl_verify(made(recipe, authorities), authorities["validation-root"], "sslclient", tmp_path) == 0
 
 
 def test_every_credential_has_a_scenario() -> None:

@@ -20,11 +20,11 @@ import catalogue
 from ca.credentials import AUTHORITIES, SERVERS
 from ca.issue import Issuance, issue, parse_names, serving
 from ca.recipe import PASS_PHRASE
-from ca.store import Store
+from ca.store import CERT, CHAIN, FULLCHAIN, KEY, Store
 from catalogue import LabError
 from catalogue import manifest as manifests
 
-EVERYTHING = 84
+EVERYTHING = 85
 
 
 def run(folder: Path, names: str = "", path: Path = catalogue.DEFAULT_PATH) -> Issuance:
@@ -64,15 +64,18 @@ def test_a_second_issue_changes_nothing(tmp_path: Path) -> None:
 def test_modes_of_folders_and_keys(tmp_path: Path) -> None:
     os.umask(0o022)
     run(tmp_path)
-    for folder in ("ca-private", "server-tls", "client-tls"):
+    for folder in ("ca-private", "server-tls", "client-tls", "proxy-tls"):
         assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
     keys = list(tmp_path.rglob("privkey.pem"))
     assert len(keys) == EVERYTHING
     assert all(key.stat().st_mode & 0o777 == 0o600 for key in keys)
     assert not list((tmp_path / "server-tls").rglob("client-*"))
+    assert {path.name for path in (tmp_path / "proxy-tls").iterdir()} == {CERT, CHAIN, FULLCHAIN, KEY}
     ca_keys = {key.read_bytes() for key in (tmp_path / "ca-private").rglob("privkey.pem")}
     assert not ca_keys & {
-        key.read_bytes() for part in ("server-tls", "client-tls") for key in (tmp_path / part).rglob("*.pem")
+        key.read_bytes()
+        for part in ("server-tls", "client-tls", "proxy-tls")
+        for key in (tmp_path / part).rglob("*.pem")
     }
 
 

@@ -135,7 +135,9 @@ def test_garbage_is_refused(data: bytes) -> None:
         requests.read(data)
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "Bob", "-x", "client-good", "healthcheck", "validation-root", "a" * 65])
+@pytest.mark.parametrize(
+    "name", ["..", "a/b", "Bob", "-x", "client-good", "healthcheck", "proxy", "validation-root", "a" * 65]
+)
 def test_names_of_files_and_of_the_lab_are_refused(desk: Desk, name: str) -> None:
     with pytest.raises(LabError, match="could not issue"):
         signed(desk, request(), name)

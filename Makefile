@@ -8,6 +8,7 @@ endif
 MODE ?= required
 PORT ?= 8443
 SERVER ?= explained
+PROXY ?= none
 SERVER_CREDENTIAL ?= server-good
 TRUST ?= validation_fullchain
 CRL ?= none
@@ -26,7 +27,7 @@ WHY := found by itself
 else
 WHY ?= as asked
 endif
-export MODE PORT SERVER SERVER_CREDENTIAL TRUST CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
 # Of `make sign` and its like. By $(value): nothing in them is run or expanded.
@@ -66,17 +67,18 @@ serve: check
 
 test-off: check ## put the server into mode off and judge it
 	@$(MAKE) --no-print-directory serve MODE=off $(GOOD)
-	@$(call matrix,off,--server $(SERVER))
+	@$(call matrix,off,--server $(ANSWERS))
 
 test-optional: check ## put the server into mode optional and judge it
 	@$(MAKE) --no-print-directory serve MODE=optional $(GOOD)
-	@$(call matrix,optional,--server $(SERVER))
+	@$(call matrix,optional,--server $(ANSWERS))
 
 test-required: check ## put the server into mode required and judge it
 	@$(MAKE) --no-print-directory serve MODE=required $(GOOD)
-	@$(call matrix,required,--server $(SERVER))
+	@$(call matrix,required,--server $(ANSWERS))
 
 test-servers: check ## start a server for each faulty server credential and trust file, and judge them
+	@sh scripts/no-proxy.sh test-servers
 	@$(MAKE) --no-print-directory serve $(GOOD)
 	@CLIENT='$(CLIENT_BESIDE)' sh scripts/test-servers.sh; $(call fetched,servers)
 
@@ -156,6 +158,7 @@ bench: $(VENV)/.lab ## measure what explained costs against stock, side by side,
 	@$(VENV)/bin/python -m bench $(BENCH)
 
 observe: check ## record what every tool says here into docs/observations/ (takes a few minutes)
+	@sh scripts/no-proxy.sh observe
 	@CLIENT='$(CLIENT)' MAKE='$(MAKE)' sh scripts/observe.sh
 
 docs: $(VENV)/.dev ## generate docs/scenarios.md from the catalogue and docs/errors.md from docs/observations/
@@ -180,6 +183,9 @@ $(VENV)/.dev: requirements/dev.txt
 
 # What the default server serves and trusts, whatever was up before.
 GOOD := SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none
+
+# Whom the client talks to.
+ANSWERS = $(or $(filter-out none,$(PROXY)),$(SERVER))
 
 # Judges, fetches the reports, and keeps the client's exit status.
 matrix = $(CLIENT) matrix --mode $(1) $(2); $(call fetched,$(1))

@@ -16,6 +16,14 @@ one_of() { # NAME VALUE KNOWN...: empty is the default
 }
 [ -n "$SERVER_CREDENTIAL" ] || error "unknown SERVER_CREDENTIAL" "it is empty" "make up SERVER_CREDENTIAL=server-good"
 [ -n "$TRUST" ] || error "unknown TRUST" "it is empty" "make up TRUST=validation_fullchain"
+one_of PROXY "$PROXY" none haproxy nginx
+if [ -n "$PROXY" ] && [ "$PROXY" != none ]; then
+    sh scripts/needs-docker.sh "up PROXY=$PROXY" || exit 2
+    [ "$SERVER" = explained ] || error "PROXY=$PROXY does not go with SERVER=$SERVER" \
+        "a plain Uvicorn does not tell the application who its peer is, so it could believe no proxy" "make up PROXY=$PROXY SERVER=explained"
+    [ "$SERVER_CREDENTIAL" != server-encrypted-key ] || error "PROXY=$PROXY does not go with SERVER_CREDENTIAL=$SERVER_CREDENTIAL" \
+        "HAProxy and nginx of the lab are given no pass phrase" "make up PROXY=$PROXY SERVER_CREDENTIAL=server-good"
+fi
 one_of CRL "$CRL" none validation_crl validation_crl_expired validation_crl_without_root untrusted_crl
 one_of CRL_CHECK "$CRL_CHECK" leaf chain
 one_of LAB_HANDSHAKE_LOG "$LAB_HANDSHAKE_LOG" 1 0

@@ -7,5 +7,9 @@ docker image inspect "$image" >/dev/null 2>&1 || error "the lab is not built" "t
 if [ "$1" = shell ] && ! running; then
     error "could not open a shell" "the server, whose network it shares, does not run" "make up"
 fi
+front=$(proxy)
+if [ -n "$front" ]; then # it is where `localhost` is to be for the shell
+    export LAB_FRONT="$front" COMPOSE_PROFILES=proxy
+fi
 [ -t 0 ] || set -- -T "$@" # a file comes in, or nothing
 exec docker compose --progress quiet run --rm --no-deps "$@"

@@ -3,9 +3,12 @@
 set -e
 . scripts/error.sh
 start=$(date +%s)
-echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVER" >&2
+case $PROXY in none | '') PROXY=none behind= ;; *) behind=", PROXY=$PROXY" ;; esac
+export PROXY
+echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVER$behind" >&2
 
 sh scripts/images.sh ca server client
+[ "$PROXY" = none ] || sh scripts/images.sh "$PROXY"
 
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 sh scripts/adopt.sh
@@ -16,7 +19,13 @@ case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
 export LAB_CRL
 
 # Compose removes the old container before it tries the port of the new one: try it first.
-if [ "$(docker compose port server "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] &&
+ours() { # the server or a proxy of ours holds it
+    for holder in server haproxy nginx; do
+        [ "$(sh scripts/every-profile.sh port $holder "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] || return 0
+    done
+    return 1
+}
+if ! ours &&
     ! output=$(docker compose --progress quiet run --rm -T --no-deps -p "127.0.0.1:$PORT:$PORT" --entrypoint true client 2>&1); then
     case $output in
     *"already allocated"* | *"already in use"* | *"not available"*)
@@ -24,6 +33,7 @@ if [ "$(docker compose port server "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] 
     *) error "could not start the server" "$output" "make status" ;;
     esac
 fi
+sh scripts/compose-proxy.sh remove
 if ! output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1); then
     error "could not start the server" "$output" "make logs"
 fi
@@ -31,4 +41,5 @@ if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 
     docker compose logs --no-log-prefix --tail 20 server >&2
     error "the server does not run" "its log is above${output:+ ($output)}" "make status"
 fi
+sh scripts/compose-proxy.sh up
 echo "server ready in $(($(date +%s) - start)) s" >&2

@@ -1,5 +1,9 @@
 # RUNTIME=compose: three containers. Everything that is special about this runtime is here and in compose-up.sh.
 
+# With a proxy in front of it the server is configured differently.
+ifneq ($(filter-out none,$(PROXY)),)
+export COMPOSE_FILE := $(or $(COMPOSE_FILE),docker-compose.yml)$(if $(findstring proxy/behind.yml,$(COMPOSE_FILE)),,:proxy/behind.yml)
+endif
 COMPOSE := docker compose --progress quiet
 CA := sh scripts/compose-run.sh ca
 CLIENT := sh scripts/compose-run.sh client
@@ -7,7 +11,7 @@ CLIENT := sh scripts/compose-run.sh client
 CLIENT_BESIDE := sh scripts/compose-run.sh shell python -m client
 FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --name $(1) | tar -xof - -C reports
 SHELL_HERE = sh scripts/compose-run.sh shell
-LOGS = docker compose logs --no-log-prefix server
+LOGS = sh scripts/compose-logs.sh
 STATUS = docker compose ps -a
 DOWN = sh scripts/every-profile.sh down
 CLEAN = sh scripts/every-profile.sh down --volumes --rmi local --remove-orphans

@@ -5,3 +5,12 @@ log() {
 running() {
     if [ "$RUNTIME" = compose ]; then [ -n "$(docker compose ps -q --status running server)" ]; else sh scripts/local-server.sh running; fi
 }
+proxy() { # which proxy runs in front of it?
+    [ "$RUNTIME" != compose ] || sh scripts/every-profile.sh ps --services --status running haproxy nginx 2>/dev/null
+}
+reload_proxy() { # it looks at its files when it starts, and when it is told to
+    case $(proxy) in
+    haproxy) sh scripts/every-profile.sh --progress quiet kill -s USR2 haproxy ;;
+    nginx) sh scripts/every-profile.sh --progress quiet kill -s HUP nginx ;;
+    esac
+}

@@ -74,6 +74,8 @@ def clean_environ() -> dict[str, str]:
         "MODE",
         "PORT",
         "SERVER",
+        "PROXY",
+        "COMPOSE_FILE",
         "SERVER_CREDENTIAL",
         "TRUST",
         "CRL",

@@ -1,0 +1,6 @@
+#!/bin/sh
+# The server's log; with a proxy in front of it, both, each line with the name of who said it.
+. scripts/server.sh
+proxy=$(proxy)
+if [ -z "$proxy" ]; then exec docker compose logs --no-log-prefix server; fi
+exec sh scripts/every-profile.sh logs server "$proxy"

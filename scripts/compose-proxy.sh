@@ -1,0 +1,29 @@
+#!/bin/sh
+# compose-proxy.sh remove: remove every proxy that is not wanted. compose-proxy.sh up: start PROXY, or start it anew if
+# anything of it has changed, and wait until it listens.
+set -e
+. scripts/error.sh
+. scripts/server.sh
+case $1 in
+remove)
+    for running in $(proxy); do
+        [ "$running" = "$PROXY" ] || sh scripts/every-profile.sh --progress quiet rm -sf "$running" >&2
+    done
+    ;;
+up)
+    [ "$PROXY" != none ] || exit 0
+    LAB_APP=$(docker compose ps -q server)
+    export LAB_APP
+    if ! output=$(sh scripts/every-profile.sh --progress quiet up -d --no-deps "$PROXY" 2>&1); then
+        error "could not start $PROXY" "$output" "make logs"
+    fi
+    deadline=$(($(date +%s) + 20))
+    until sh scripts/every-profile.sh exec -T "$PROXY" bash -c ": </dev/tcp/127.0.0.1/$PORT" 2>/dev/null; do
+        if [ -z "$(proxy)" ] || [ "$(date +%s)" -gt $deadline ]; then
+            sh scripts/every-profile.sh logs --no-log-prefix --tail 20 "$PROXY" >&2
+            error "$PROXY does not run" "its log is above" "make status"
+        fi
+        sleep 0.1
+    done
+    ;;
+esac

@@ -6,8 +6,8 @@ set -e
 . scripts/server.sh
 case $1 in
 remove)
-    for running in $(proxy); do
-        [ "$running" = "$PROXY" ] || sh scripts/every-profile.sh --progress quiet rm -sf "$running" >&2
+    for other in $(sh scripts/every-profile.sh ps -a --services haproxy nginx); do
+        [ "$other" = "$PROXY" ] || sh scripts/every-profile.sh --progress quiet rm -sf "$other" >/dev/null
     done
     ;;
 up)
@@ -18,7 +18,8 @@ up)
         error "could not start $PROXY" "$output" "make logs"
     fi
     deadline=$(($(date +%s) + 20))
-    until sh scripts/every-profile.sh exec -T "$PROXY" bash -c ": </dev/tcp/127.0.0.1/$PORT" 2>/dev/null; do
+    until sh scripts/every-profile.sh exec -T "$PROXY" \
+        grep -q ":$(printf %04X "$PORT") 00000000:0000 0A" /proc/net/tcp 2>/dev/null; do
         if [ -z "$(proxy)" ] || [ "$(date +%s)" -gt $deadline ]; then
             sh scripts/every-profile.sh logs --no-log-prefix --tail 20 "$PROXY" >&2
             error "$PROXY does not run" "its log is above" "make status"

@@ -46,6 +46,9 @@ def main() -> int:
     explained = lab.server == "explained" and parameters["ssl_certfile"]
     defaults = lab.defaults() if explained else None
     log.event(logging.INFO, "serving", server=lab.server, defaults=defaults, equivalent=equivalent_command(app))
+    if explained and lab.proxy and lab.proxy.rule is None:
+        fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"
+        log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)
     if lab.server == "stock":
         command = Path(sys.executable).with_name("uvicorn")
         os.execv(command, [str(command), app])

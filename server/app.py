@@ -39,10 +39,11 @@ dt {{ color: #555; }} dd {{ margin: 0 0 .6rem; font-family: monospace; overflow-
 
 
 class TlsFacts(BaseModel):
-    """The connection: TLS version (`1.3`) and cipher suite (its IANA name)."""
+    """The connection: TLS version (`1.3`), cipher suite (its IANA name), and the proxy that told who the client is."""
 
     version: str | None
     cipher: str | None
+    via: str | None = None
 
 
 class WhoAmI(BaseModel):
@@ -78,7 +79,11 @@ app.include_router(live.router)
 def whoami(request: Request, identity: Identity) -> WhoAmI:
     """Say who is calling, over what."""
     tls = tls_of(request)
-    facts = TlsFacts(version=VERSIONS.get(tls["tls_version"]), cipher=tls["cipher_name"]) if tls else None
+    facts = (
+        TlsFacts(version=VERSIONS.get(tls["tls_version"]), cipher=tls["cipher_name"], via=tls.get("via"))
+        if tls
+        else None
+    )
     return WhoAmI(identity=identity, tls=facts)
 
 

@@ -145,7 +145,8 @@ def _refusal(
 ) -> ForbiddenError:
     path = quote(connection.scope["path"])  # without the query, which may hold what is nobody's business
     who = {"subject": identity.subject or None, "sha256": identity.sha256} if identity else {}
-    event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, **who)
+    via = (tls_of(connection) or {}).get("via")
+    event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, via=via, **who)
     # The handlers of the application that runs: so it need not register ours. One it has registered stays.
     handlers = connection.scope.get("starlette.exception_handlers")
     if handlers:

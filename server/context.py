@@ -45,6 +45,7 @@ def live_context(config: uvicorn.Config, _: Callable[[], ssl.SSLContext]) -> ssl
     if lab.handshake_log:
         record.HANDSHAKES = record.HandshakeLog()
     WithTls.head_timeout_s = lab.head_timeout_s
+    WithTls.proxy = lab.proxy
     return LiveContext(config, lab)
 
 

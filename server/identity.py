@@ -58,12 +58,13 @@ class ClientIdentity(BaseModel):
     the order of the certificate, those of multi-valued RDNs too. `sans` are all subject alternative names, like
     `EMAIL:a@b` or `DNS:a`, and `names` those of four kinds. `spiffe_id` is set for an X509-SVID: exactly one URI,
     which is a SPIFFE ID with a path, in a certificate that may sign no other. `serial` and `sha256` (of the DER) are
-    lower-case hex, the validity is UTC. `verified` tells that OpenSSL built a path to the trust file.
+    lower-case hex, the validity is UTC. `verified` tells that OpenSSL built a path to the trust file, here or in the
+    trusted proxy that the extension's `via` names.
 
     `chain` are the SHA-256 fingerprints of the verified chain, leaf first and trust anchor last, if `chain_known`. With
     PARTIAL_CHAIN (LAB_VERIFY_STRICT) an intermediate in the trust file is such an anchor. If not `chain_known`, it is
     the leaf alone: before Python 3.13, after a resumed session (OpenSSL keeps the leaf in the session and not the
-    chain; all else here remains known), and for a leaf that is itself the trust anchor.
+    chain; all else here remains known), behind a proxy, and for a leaf that is itself the trust anchor.
 
     `unsafe_names` are the names with a character that can't be seen, like `CN U+0000`; `server.authorization` refuses
     them, and so should you before you compare a name.
@@ -99,11 +100,16 @@ def client_identity(connection: HTTPConnection) -> ClientIdentity | None:
     None, too, for a certificate that OpenSSL accepted and `cryptography` can't read: nobody knows who that is. The log
     says so (`certificate_unreadable`), and `server.authorization` tells the client.
     """
-    tls = tls_of(connection)
-    chain = tls["client_cert_chain"] if tls else ()
+    return identity_of(tls_of(connection))
+
+
+def identity_of(tls: dict[str, Any] | None) -> ClientIdentity | None:
+    """Return what `client_identity` does, from the extension."""
+    chain = tuple(tls["client_cert_chain"]) if tls else ()
     if not tls or not chain:
         return None
-    return _read(tuple(chain), tls["client_cert_error"] is None)
+    # Nobody verified here the chain that a proxy tells.
+    return _read(chain[:1] if tls.get("via") else chain, tls["client_cert_error"] is None)
 
 
 async def current_identity(connection: HTTPConnection) -> ClientIdentity | None:

@@ -12,12 +12,15 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.log import event
 from server.peer import client_chain, subject
+
+if TYPE_CHECKING:
+    from server.proxied import TrustedProxy
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -43,6 +46,8 @@ def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
         "cipher_suite": _suite(cipher[0]) if cipher else None,
         # Not of the specification: its number in words.
         "cipher_name": cipher[0] if cipher else None,
+        # Nor this: the proxy that told of the client, instead of the connection (`server.proxied`).
+        "via": None,
     }
 
 
@@ -55,7 +60,10 @@ def _suite(name: str) -> int | None:
 
 
 class WithTls(asyncio.Protocol):
-    """Mixed into Uvicorn's HTTP protocols: TLS facts for the application, and a time limit for request heads."""
+    """Mixed into Uvicorn's HTTP protocols: TLS facts for the application, and a time limit for request heads.
+
+    `proxy` is the one that is believed, if any; whether it is the peer is asked once a connection.
+    """
 
     app_state: dict[str, Any]
     cycle: Any
@@ -63,14 +71,17 @@ class WithTls(asyncio.Protocol):
     transport: Any
     timeout_keep_alive_task: asyncio.TimerHandle | None
     head_timeout_s = 10.0
+    proxy: TrustedProxy | None = None
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         connection = transport.get_extra_info("ssl_object")
         if connection is not None:
+            tls = tls_extension(connection)
+            proxy = self.proxy if self.proxy and self.proxy.is_peer(tls) else None
             # A new dict: the old one is shared by all connections.
-            self.app_state = {**self.app_state, _STATE_KEY: tls_extension(connection)}
+            self.app_state = {**self.app_state, _STATE_KEY: (tls, proxy)}
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -112,13 +123,20 @@ else:
 
 
 class TlsExtension:
-    """ASGI middleware: `scope["extensions"]["tls"]` for a connection of one of these protocols."""
+    """ASGI middleware: `scope["extensions"]["tls"]` for a connection of one of these protocols.
+
+    On a connection from the trusted proxy the client is another for each request: the one that its header tells of.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        tls = scope.get("state", {}).pop(_STATE_KEY, None) if scope["type"] != "lifespan" else None
-        if tls is not None:
+        known = scope.get("state", {}).pop(_STATE_KEY, None) if scope["type"] != "lifespan" else None
+        if known is not None:
+            tls, proxy = known
+            if proxy is not None:
+                await proxy.serve(self.app, tls, scope, receive, send)
+                return
             scope["extensions"] = {**(scope.get("extensions") or {}), "tls": tls}
         await self.app(scope, receive, send)

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from uvicorn.config import LOGGING_CONFIG
@@ -20,6 +20,9 @@ from uvicorn.main import main as uvicorn_command
 
 from server.files import certificates, check_whole, load_context
 from server.revocation import load_lists
+
+if TYPE_CHECKING:
+    from server.proxied import TrustedProxy
 
 APP = "server.app:app"  # unless `python -m server` is given another
 CERT_REQS = {"off": "0", "optional": "1", "required": "2"}
@@ -47,6 +50,7 @@ class LabSettings:
     crl_check: LAB_CRL_CHECK, look up the `leaf` alone, or every certificate of the `chain`.
     handshake_log: LAB_HANDSHAKE_LOG, keep the last 500 handshakes for `GET /handshakes`.
     log_file: LAB_LOG_FILE, where to write the log besides stderr.
+    proxy: LAB_TRUSTED_PROXY and LAB_PROXY_HEADER, who is believed to tell of other clients, or None.
     """
 
     server: str
@@ -59,6 +63,7 @@ class LabSettings:
     crl_check: str
     handshake_log: bool
     log_file: Path | None
+    proxy: TrustedProxy | None
 
     def defaults(self) -> str:
         """Return what a connection may do, in words, for the log."""
@@ -67,6 +72,7 @@ class LabSettings:
             f"crl={self.crl_check if self.crl else 'off'}, resumption={'tickets' if self.tickets else 'off'}, "
             f"renegotiation=off, compression=off, handshake<={self.handshake_timeout_s:g}s, "
             f"head<={self.head_timeout_s:g}s, handshakes<={self.max_handshakes}"
+            + (f", {self.proxy.header} believed from {self.proxy.name}" if self.proxy else "")
         )
 
 
@@ -95,7 +101,25 @@ def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
         crl_check,
         _switch(environ, "LAB_HANDSHAKE_LOG", "0"),
         Path(file) if file else None,
+        _proxy(environ),
     )
+
+
+def _proxy(environ: MutableMapping[str, str]) -> TrustedProxy | None:
+    name, header = environ.get("LAB_TRUSTED_PROXY"), environ.get("LAB_PROXY_HEADER")
+    if not name:
+        return None
+    # Only now: it takes FastAPI, and most servers do without.
+    from server.proxied import RFC_9440, is_header_name, trusted_proxy
+
+    header = header or RFC_9440
+    if not is_header_name(header):
+        fact = f"{header!r} is no name of letters, digits and dashes of a header that holds one certificate"
+        raise SettingsError("LAB_PROXY_HEADER", fact, f"export LAB_PROXY_HEADER={RFC_9440}")
+    try:
+        return trusted_proxy(name, header)
+    except ValueError as error:
+        raise SettingsError("LAB_TRUSTED_PROXY", str(error), "export LAB_TRUSTED_PROXY=dns:proxy.example") from None
 
 
 def _seconds(environ: MutableMapping[str, str], name: str) -> float:
@@ -128,8 +152,8 @@ def prepare(environ: MutableMapping[str, str]) -> None:
 
     Raises:
         SettingsError: an unknown mode, a verification mode without a trust file (Uvicorn would start and refuse
-            everybody) or without a certificate (it would serve everybody over plain HTTP), or a file that is
-            missing or may not be read.
+            everybody) or without a certificate (it would serve everybody over plain HTTP), none for a trusted proxy,
+            or a file that is missing or may not be read.
     """
     mode = environ.get("UVICORN_SSL_CERT_REQS") or "off"
     number = CERT_REQS.get(mode, mode)
@@ -144,6 +168,9 @@ def prepare(environ: MutableMapping[str, str]) -> None:
     if number != "0" and not environ.get("UVICORN_SSL_CA_CERTS"):
         fact = f"not set, and mode {mode} needs the file with the CAs of the clients"
         raise SettingsError("UVICORN_SSL_CA_CERTS", fact, "export UVICORN_SSL_CA_CERTS=validation_fullchain.pem")
+    if number == "0" and environ.get("LAB_TRUSTED_PROXY"):
+        fact = f"the proxy shows no certificate in mode {mode}, so it can't be known"
+        raise SettingsError("LAB_TRUSTED_PROXY", fact, "export UVICORN_SSL_CERT_REQS=required")
     for variable in ("UVICORN_SSL_CERTFILE", "UVICORN_SSL_KEYFILE", "UVICORN_SSL_CA_CERTS", "LAB_CRL"):
         path = environ.get(variable)
         if path:

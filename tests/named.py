@@ -25,8 +25,9 @@ def certificate(
     *names: tuple[str, str] | Sequence[tuple[str, str]],
     sans: Sequence[str | x509.GeneralName] = (),
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    days: tuple[int, int] = (0, 1),
 ) -> str:
-    """Return a certificate (PEM). Several names in one item are one relative distinguished name."""
+    """Return a certificate (PEM), valid for these days from now; several names in one item are one RDN."""
     rdns = []
     for item in names:
         pairs = [item] if isinstance(item[0], str) else item
@@ -34,8 +35,8 @@ def certificate(
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name(rdns)
     builder = x509.CertificateBuilder(subject, subject, KEY.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(minutes=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.not_valid_before(now + datetime.timedelta(days=days[0], minutes=-1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=days[1]))
     if sans:
         general = [s if isinstance(s, x509.GeneralName) else _general(*s.split(":", 1)) for s in sans]
         builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)

@@ -55,6 +55,15 @@ def test_the_mode_becomes_uvicorns_number(environ: dict[str, str], mode: str, nu
         ({"LAB_VERIFY_STRICT": "yes"}, "LAB_VERIFY_STRICT: 'yes' is neither 0 nor 1"),
         ({"LAB_HANDSHAKE_TIMEOUT_S": "soon"}, "LAB_HANDSHAKE_TIMEOUT_S: 'soon' is no number of seconds"),
         ({"LAB_HANDSHAKE_TIMEOUT_S": "-1"}, "LAB_HANDSHAKE_TIMEOUT_S: '-1' is no number of seconds"),
+        ({"LAB_TRUSTED_PROXY": "10.0.0.1"}, "LAB_TRUSTED_PROXY: '10.0.0.1' is neither dns: and a DNS name nor"),
+        (
+            {"LAB_TRUSTED_PROXY": "dns:a", "LAB_PROXY_HEADER": "client_cert"},
+            "LAB_PROXY_HEADER: 'client_cert' is no name",
+        ),
+        (
+            {"LAB_TRUSTED_PROXY": "dns:a", "UVICORN_SSL_CERT_REQS": "off"},
+            "LAB_TRUSTED_PROXY: the proxy shows no certificate in mode off",
+        ),
         ({"UVICORN_PORT": "http"}, "UVICORN_*: Invalid value for '--port': 'http' is not a valid integer"),
         ({"UVICORN_SSL_CA_CERTS": "pyproject.toml"}, "OpenSSL can't use"),
     ],
@@ -111,6 +120,13 @@ def test_the_equivalent_command_hides_the_pass_phrase(environ: dict[str, str], m
 def test_defaults() -> None:
     lab = lab_settings({})
     assert (lab.server, lab.strict, lab.tickets, lab.log_file) == ("explained", True, False, None)
+    assert lab.proxy is None
+
+
+def test_who_is_believed_is_in_the_log() -> None:
+    proxy = {"LAB_TRUSTED_PROXY": "dns:proxy.example", "LAB_PROXY_HEADER": "X-SSL-Client-Cert"}
+    assert lab_settings(proxy).defaults().endswith(", X-SSL-Client-Cert believed from DNS:proxy.example")
+    assert "believed" not in lab_settings({"LAB_PROXY_HEADER": "X-SSL-Client-Cert"}).defaults()
 
 
 def connection(state: Path, name: str | None, **tls: Any) -> HTTPConnection:

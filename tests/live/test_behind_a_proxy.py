@@ -138,7 +138,7 @@ def forged(state: Path, name: str) -> list[list[Header]]:
         [("Client-Cert", one), ("Client-Cert-Chain", one)],
         [("Client-Cert", "")],
         [("Client-Cert", "nonsense")],
-        names,
+        names[::3],  # all of them would be a longer head than h11 takes
     ]
 
 
@@ -205,7 +205,6 @@ def test_what_is_malformed_is_an_error_everywhere(behind: Callable[..., Running]
         [(name, f"{one};a=1")],
         [(name, one[:-9] + ":")],
         [(name, ":" + base64.b64encode(b"\x30\x03abc").decode() + ":")],
-        [(name, ":" + "A" * 40_000 + ":")],
         [(name.encode(), b":\xc3\xa9:")],
         [(name, escaped(state, "client-good")[1])],
         [("Client-Cert-Chain", one)],
@@ -228,6 +227,16 @@ def test_what_is_malformed_is_an_error_everywhere(behind: Callable[..., Running]
     log = running.log.read_text()
     assert "WARNING telling_refused path=/nowhere problem=client-cert-malformed via=DNS:proxy.mtls-lab.test" in log
     assert "Traceback" not in log
+
+
+@PROTOCOLS
+def test_what_is_too_long(behind: Callable[..., Running], state: Path, protocol: str) -> None:
+    """By the server's measure, or by h11's: 16 KiB of a head that has not come at once."""
+    with peer(behind(protocol), as_proxy(state)) as proxy:
+        proxy.connection.request("GET", "/", headers={"Client-Cert": f":{'A' * 40_000}:"})
+        response = proxy.connection.getresponse()
+        assert response.status == 400
+        assert b"it is longer than 32768 bytes" in response.read() or protocol == "h11"
 
 
 def test_a_certificate_that_has_expired_since(behind: Callable[..., Running], state: Path) -> None:

@@ -50,7 +50,7 @@ export LAB_TRUSTED_PROXY LAB_PROXY_HEADER
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
-.PHONY: help up serve test-off test-optional test-required test-servers matrix probe explain certs shell list show \
+.PHONY: help up serve test-off test-optional test-required test-servers test-postman matrix probe explain certs shell list show \
 	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate logs status down clean test bench observe docs lock check knobs
 .NOTPARALLEL:
 
@@ -82,6 +82,11 @@ test-servers: check ## start a server for each faulty server credential and trus
 	@sh scripts/no-proxy.sh test-servers
 	@$(MAKE) --no-print-directory serve $(GOOD)
 	@CLIENT='$(CLIENT_BESIDE)' sh scripts/test-servers.sh; $(call fetched,servers)
+
+test-postman: ## run newman, the Postman app's runner, in all three modes, with and without certificates
+	@sh scripts/needs-docker.sh test-postman
+	@sh scripts/no-proxy.sh test-postman
+	@MAKE='$(MAKE)' sh scripts/test-postman.sh
 
 matrix: check ## judge the running server as if it were in MODE
 	@$(call matrix,$(MODE),)

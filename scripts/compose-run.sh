@@ -4,9 +4,9 @@
 . scripts/server.sh
 image=$(sh scripts/every-profile.sh config --images "$1" 2>/dev/null | head -n 1)
 docker image inspect "$image" >/dev/null 2>&1 || error "the lab is not built" "there is no image $image" "make up"
-if [ "$1" = shell ] && ! running; then
-    error "could not open a shell" "the server, whose network it shares, does not run" "make up"
-fi
+case $1 in
+shell | postman) running || error "could not run $1" "the server, whose network it shares, does not run" "make up" ;;
+esac
 front=$(proxy)
 if [ -n "$front" ]; then # it is where `localhost` is to be for the shell
     export LAB_FRONT="$front" COMPOSE_PROFILES=proxy

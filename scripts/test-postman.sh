@@ -1,0 +1,28 @@
+#!/bin/sh
+# Put the server into each mode, and run newman against it with and without certificates. Exits 1 if anything differs.
+# MAKE is make. Reports go to reports/postman/.
+. scripts/error.sh
+what="could not test with newman"
+[ "$SERVER" = explained ] || error "$what" "a plain Uvicorn tells the application nothing about clients" "make test-postman SERVER=explained"
+sh scripts/images.sh postman || exit 2
+work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' HUP INT TERM
+umask 077
+status=0
+for mode in off optional required; do
+    $MAKE --no-print-directory serve MODE=$mode SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none || exit 2
+    if [ $mode = off ]; then # what make export-p12 writes, in its two kinds
+        sh scripts/compose-run.sh ca export-p12 client-good >"$work/bundle.p12" </dev/null || exit 2
+        sh scripts/compose-run.sh ca export-p12 --legacy client-good >"$work/bundle-legacy.p12" </dev/null || exit 2
+        tar -cf "$work/bundles.tar" -C "$work" bundle.p12 bundle-legacy.p12
+    fi
+    sh scripts/compose-run.sh postman --mode $mode <"$work/bundles.tar"
+    case $? in 0) ;; 1) status=1 ;; *) status=2 ;; esac
+    mkdir -p reports
+    rm -rf "reports/postman/$mode"
+    docker compose --progress quiet run --rm -T --no-deps --entrypoint tar postman -cf - -C /lab/reports postman </dev/null | tar -xof - -C reports
+    [ $status -lt 2 ] || exit 2
+done
+echo "What newman printed and reported, and the certificate lists it was given: reports/postman/"
+exit $status

@@ -1,7 +1,8 @@
 """Who is calling: a FastAPI dependency on top of the ASGI TLS extension.
 
-It reads what OpenSSL has verified and verifies nothing itself. Names are read from the certificate's attributes, never
-from their string form, in which a value may contain what looks like a separator.
+It reads what OpenSSL has verified, or a trusted proxy (`server.proxied`), and verifies nothing itself. Names are read
+from the certificate's attributes, never from their string form, in which a value may contain what looks like a
+separator.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ import pytest
 from lifted import lifted
 from running import Running, context
 from test_callers import SERVICE
+from test_lifted import BLOCKS, README
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_socket
 
@@ -277,6 +279,20 @@ def test_web_sockets(state: Path, tmp_path: Path, protocol: str) -> None:
             assert (response.status_code, response.headers["Content-Type"]) == (400, "application/problem+json")
             assert b"client-cert-malformed" in (response.body or b"")
         assert running.log.read_text().count("telling_refused path=/who ") == 2
+
+
+def test_the_readme(state: Path, tmp_path: Path) -> None:
+    """Its variables and its Python."""
+    environ = dict(re.findall(r"^export (LAB_[A-Z_]*PROXY[A-Z_]*)=(\S+)", README, re.M))
+    assert environ == {"LAB_TRUSTED_PROXY": PROXY, "LAB_PROXY_HEADER": "Client-Cert"}
+    with lifted(state, tmp_path, "\n".join(BLOCKS), Mode.REQUIRED, **environ) as running:
+        with peer(running, as_proxy(state)) as proxy:
+            assert proxy.ask("/private", cert(state, "client-good"))[:2] == (200, "Hello, client-good!")
+            assert proxy.ask("/via", cert(state, "client-good"))[1] == "DNS:proxy.mtls-lab.test"
+            assert proxy.ask("/admin", cert(state, "client-good"))[0] == 403
+        with peer(running, context(running, "client-good")) as client:
+            assert client.ask("/private", cert(state, "client-admin"))[:2] == (200, "Hello, client-good!")
+            assert client.ask("/via")[:2] == (200, None)
 
 
 def test_the_trap(serve: Callable[..., Running], state: Path) -> None:

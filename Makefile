@@ -51,7 +51,7 @@ include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
 .PHONY: help up serve test-off test-optional test-required test-servers test-postman matrix probe explain certs shell list show \
-	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate logs status down clean test bench observe docs lock check knobs
+	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate logs status down clean demo test bench observe docs lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -156,6 +156,11 @@ clean: check ## remove everything the lab made: containers, volumes, images, vir
 	[ ! -e "$(VENV)/.mtls-lab" ] || rm -rf "$(VENV)"
 	rm -rf .lab reports .mypy_cache .pytest_cache .ruff_cache
 	@sh scripts/certs.sh --remove certs
+
+demo: ## record the three phases, in a terminal and in a browser, into docs/media/ (two minutes)
+	@sh scripts/needs-docker.sh demo
+	@$(MAKE) --no-print-directory check $(VENV)/.dev
+	@MAKE='$(MAKE)' sh scripts/demo.sh
 
 test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
 	@$(VENV)/bin/python -m pytest $(TESTS)

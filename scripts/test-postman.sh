@@ -19,10 +19,10 @@ for mode in off optional required; do
     fi
     sh scripts/compose-run.sh postman --mode $mode <"$work/bundles.tar"
     case $? in 0) ;; 1) status=1 ;; *) status=2 ;; esac
-    mkdir -p reports
-    rm -rf "reports/postman/$mode"
-    docker compose --progress quiet run --rm -T --no-deps --entrypoint tar postman -cf - -C /lab/reports postman </dev/null | tar -xof - -C reports
-    [ $status -lt 2 ] || exit 2
+    [ $status -lt 2 ] || break
 done
+mkdir -p reports
+rm -rf reports/postman
+docker compose --progress quiet run --rm -T --no-deps --entrypoint tar postman -cf - -C /lab/reports postman </dev/null 2>/dev/null | tar -xof - -C reports 2>/dev/null
 echo "What newman printed and reported, and the certificate lists it was given: reports/postman/"
 exit $status

@@ -61,12 +61,12 @@ def _judged(mode: Mode, name: str | None, bundles: str) -> int:
     start = time.monotonic()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         seen = list(pool.map(lambda run: _seen(run, port, folder), every))
-    wrong = 0
+    wrong, width = 0, max(len(run.shows) for run in every) + 2
     print(f"newman, mode {mode}")
     for run, done in zip(every, seen, strict=True):
         different = judge.differences(run, done, judge.assertions_of(collection, run.folders))
         wrong += bool(different)
-        print(f"  {'WRONG' if different else 'PASS':6}{run.name:26}{run.shows:75}{_words(done)}")
+        print(f"  {'WRONG' if different else 'PASS':6}{run.name:26}{run.shows:{width}}{_words(done)}")
         for difference in different:
             print(f"        {difference}; see {folder.name}/{run.name}.txt in reports/postman")
     print(f"{len(every)} runs: {len(every) - wrong} PASS, {wrong} WRONG, in {time.monotonic() - start:.1f} s")

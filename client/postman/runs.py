@@ -16,13 +16,10 @@ ENVIRONMENT = "client/postman/mtls-lab.postman_environment.json"
 PUBLIC_ROOT = "certs/public_root.pem"
 
 HOST, BARE_HOST = "localhost", "127.0.0.1"  # the environment's: one server, two names
-OFF = "1 off"
-OPTIONAL_WITH = "optional: with a certificate"
-OPTIONAL_WITHOUT = "optional: without a certificate"
-OPTIONAL_FAULTY = "optional: a faulty certificate"
+OFF, OPTIONAL, REQUIRED = "1 off", "2 optional", "3 required"
+OPTIONAL_WITH, OPTIONAL_WITHOUT = "optional: with a certificate", "optional: without a certificate"
 REQUIRED_WITH = "required: with a certificate"
-REQUIRED_CARRIER = "required: refused"
-REQUIRED_DIRECT = "required: refused, as it looks"
+FAULTY, DIRECT = "a faulty certificate", "a refused request"
 
 # What a request failed with: a TLS alert (RFC 8446 6), or Node's error code or text where nothing was sent.
 CERTIFICATE_REQUIRED, CERTIFICATE_EXPIRED = "alert 116", "alert 45"
@@ -88,16 +85,15 @@ def _off(good: Entry, _: Entry, pfx: Entry) -> tuple[Run, ...]:
 
 
 def _optional(good: Entry, expired: Entry, pfx: Entry) -> tuple[Run, ...]:
-    both = (OPTIONAL_WITH, OPTIONAL_WITHOUT)
     return (
         Run("none", "no certificate: anonymous", (OPTIONAL_WITHOUT,)),
         Run("options", "--ssl-client-cert: authenticated", (OPTIONAL_WITH,), _options("client-good")),
-        Run("list-pem", "PEM for one host: authenticated there, anonymous at the other", both, entries=(good,)),
-        Run("list-pfx", "PFX for one host: the same", both, entries=(pfx,)),
+        Run("list-pem", "PEM for one host: authenticated there, anonymous at the other", (OPTIONAL,), entries=(good,)),
+        Run("list-pfx", "PFX for one host: the same", (OPTIONAL,), entries=(pfx,)),
         Run(
             "carrier-expired",
             "an expired certificate is refused, not ignored",
-            (OPTIONAL_FAULTY,),
+            (FAULTY,),
             entries=(good, expired),
             errors=(CERTIFICATE_EXPIRED,),
         ),
@@ -126,8 +122,7 @@ def _ignored(port: int) -> tuple[Run, ...]:
 
 
 def _required(good: Entry, expired: Entry, pfx: Entry) -> tuple[Run, ...]:
-    with_and_refused = (REQUIRED_WITH, REQUIRED_CARRIER)
-    carrier, direct = (REQUIRED_CARRIER,), (REQUIRED_DIRECT,)
+    both, direct = (REQUIRED,), (DIRECT,)
     refused, unknown = (CERTIFICATE_REQUIRED,), (UNKNOWN_CA,)
     encrypted = ("--ssl-client-passphrase", "mtls-lab", "--env-var", "client=client-encrypted-key")
     foreign = _options("client-untrusted-root")
@@ -139,12 +134,12 @@ def _required(good: Entry, expired: Entry, pfx: Entry) -> tuple[Run, ...]:
             (REQUIRED_WITH,),
             _options("client-encrypted-key") + encrypted,
         ),
-        Run("list-pem", "PEM for one host; without one: refused", with_and_refused, entries=(good,), errors=refused),
-        Run("list-pfx", "PFX for one host; without one: refused", with_and_refused, entries=(pfx,), errors=refused),
+        Run("list-pem", "PEM for one host; without one: refused", both, entries=(good,), errors=refused),
+        Run("list-pfx", "PFX for one host; without one: refused", both, entries=(pfx,), errors=refused),
         Run(
             "carrier-expired",
             "an expired certificate: refused",
-            carrier,
+            (FAULTY,),
             entries=(good, expired),
             errors=(CERTIFICATE_EXPIRED,),
         ),
@@ -154,7 +149,7 @@ def _required(good: Entry, expired: Entry, pfx: Entry) -> tuple[Run, ...]:
 
 
 def _mistakes(port: int, bundles: str) -> tuple[Run, ...]:
-    with_, direct = (REQUIRED_WITH,), (REQUIRED_DIRECT,)
+    with_, direct = (REQUIRED_WITH,), (DIRECT,)
     there = ("--env-var", f"bare_host={HOST}")
     never, legacy = _never_matching(port), _pfx(port, f"{bundles}/bundle-legacy.p12")
     keyless = _pfx(port, f"{bundles}/keyless.p12")

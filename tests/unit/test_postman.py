@@ -32,7 +32,7 @@ def test_the_collection_is_of_version_2_1() -> None:
     schema = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
     assert LOADED["info"]["schema"] == schema
     assert set(LOADED) == {"info", "item"}
-    assert [folder["name"] for folder in LOADED["item"]] == ["1 off", "2 optional", "3 required"]
+    assert [folder["name"] for folder in LOADED["item"]] == ["1 off", "2 optional", "3 required", "Look closer"]
     for request in requests_of(LOADED):
         assert set(request) == {"name", "event", "request"}
         url = request["request"]["url"]

@@ -23,6 +23,7 @@ for mode in off optional required; do
 done
 mkdir -p reports
 rm -rf reports/postman
-docker compose --progress quiet run --rm -T --no-deps --entrypoint tar postman -cf - -C /lab/reports postman </dev/null 2>/dev/null | tar -xof - -C reports 2>/dev/null
+docker compose --progress quiet run --rm -T --no-deps --entrypoint sh postman -c \
+    'cd /lab/reports && mkdir -p postman && tar -cf - postman' </dev/null | tar -xof - -C reports || status=2
 echo "What newman printed and reported, and the certificate lists it was given: reports/postman/"
 exit $status

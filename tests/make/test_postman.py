@@ -17,7 +17,7 @@ from client.postman.runs import runs
 
 pytestmark = pytest.mark.live
 
-MAX_IMAGE_MB = 270
+MAX_IMAGE_MB = 260
 
 
 @pytest.fixture(scope="module")

@@ -142,13 +142,14 @@ def _greeting(message: str, who: WhoAmI) -> JSONResponse:
 
 def _page(greeting: str, who: WhoAmI) -> str:
     if who.identity:
-        explanation = "Your client certificate was verified."
+        by = " by the proxy in front of me" if who.tls and who.tls.via else ""
+        explanation = f"Your client certificate was verified{by}."
     elif who.tls:
         explanation = "You sent no client certificate, so I don't know who you are."
     else:
         explanation = "This server does not tell the application about TLS, so I can't know who you are."
     facts = who.identity.model_dump(mode="json", exclude={"names"}) if who.identity else {}
-    facts |= {f"TLS {key}": value for key, value in who.tls.model_dump().items()} if who.tls else {}
+    facts |= {f"TLS {key}": value for key, value in who.tls.model_dump(exclude_none=True).items()} if who.tls else {}
     rows = "".join(f"<dt>{html.escape(_words(k))}</dt><dd>{html.escape(_line(v))}</dd>" for k, v in facts.items())
     return PAGE.format(greeting=html.escape(greeting), explanation=explanation, facts=rows)
 

@@ -157,6 +157,15 @@ def test_the_page_escapes_names(state: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.parametrize("via", [None, "DNS:proxy.example"])
+def test_the_page_says_who_verified(state: Path, via: str | None) -> None:
+    identity = client_identity(connection(state, "client-good"))
+    who = application.WhoAmI(identity=identity, tls=application.TlsFacts(version="1.3", cipher="X", via=via))
+    page = application._page("Hello!", who)
+    assert ("verified by the proxy in front of me." in page) == ("<dd>DNS:proxy.example</dd>" in page) == bool(via)
+    assert "None" not in page.partition("TLS version")[2]
+
+
 def test_openapi_declares_mutual_tls() -> None:
     document = application.app.openapi()
     assert document["components"]["securitySchemes"]["mutualTLS"]["type"] == "mutualTLS"

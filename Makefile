@@ -11,6 +11,7 @@ SERVER ?= explained
 PROXY ?= none
 SERVER_CREDENTIAL ?= server-good
 TRUST ?= validation_fullchain
+PUBLIC_CA ?= lab
 CRL ?= none
 CRL_CHECK ?= leaf
 OUT ?= certs
@@ -27,7 +28,7 @@ WHY := found by itself
 else
 WHY ?= as asked
 endif
-export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
 # Of `make sign` and its like. By $(value): nothing in them is run or expanded.
@@ -44,14 +45,14 @@ export LAB_PASSWORD = $(value PASSWORD)
 export LAB_LEGACY = $(value LEGACY)
 export LAB_REPLACE = $(value REPLACE)
 export LAB_VALIDATION_CA_CERT LAB_VALIDATION_CA_KEY
-export LAB_SERVER_NAMES UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_DEBUG
+export LAB_SERVER_NAMES LAB_SERVER_CERT_DIR UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_DEBUG
 export LAB_HANDSHAKE_TIMEOUT_S LAB_REQUEST_HEAD_TIMEOUT_S LAB_MAX_HANDSHAKES LAB_HANDSHAKE_LOG UVICORN_WORKERS
 export LAB_TRUSTED_PROXY LAB_PROXY_HEADER
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
 .PHONY: help up serve test-off test-optional test-required test-servers test-postman matrix probe explain certs shell list show \
-	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate logs status down clean demo test bench observe docs lock check knobs
+	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate renew logs status down clean demo test bench observe docs lock check knobs
 .NOTPARALLEL:
 
 help: ## print this help
@@ -80,7 +81,7 @@ test-required: check ## put the server into mode required and judge it
 
 test-servers: check ## start a server for each faulty server credential and trust file, and judge them
 	@sh scripts/no-proxy.sh test-servers
-	@$(MAKE) --no-print-directory serve $(GOOD)
+	@$(MAKE) --no-print-directory serve $(GOOD) PUBLIC_CA=lab LAB_SERVER_CERT_DIR=
 	@CLIENT='$(CLIENT_BESIDE)' sh scripts/test-servers.sh; $(call fetched,servers)
 
 test-postman: ## run newman, the Postman app's runner, in all three modes, with and without certificates
@@ -136,6 +137,9 @@ crl: check ## print the revocation lists in words
 
 rotate: check ## WHAT=server|intermediate|root [STEP=introduce|move|retire]: renew it under the running server
 	@WHAT='$(WHAT)' STEP='$(STEP)' sh scripts/rotate.sh
+
+renew: check ## renew the certificate of PUBLIC_CA=acme under the running server, and lose no request
+	@sh scripts/renew.sh
 
 shell: check ## open a shell with the clients and the files at hand
 	$(SHELL_HERE)

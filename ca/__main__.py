@@ -1,7 +1,7 @@
 """`python -m ca`: issue, list, show, revoke and rotate the lab's certificates.
 
-Reads LAB_STATE (the folder that holds ca-private, server-tls, client-tls and proxy-tls), LAB_SERVER_NAMES, and what is
-to be served: LAB_SERVER_CREDENTIAL and LAB_TRUST.
+Reads LAB_STATE (the folder that holds ca-private, server-tls, client-tls and so on), LAB_SERVER_NAMES, and what is
+to be served: LAB_SERVER_CREDENTIAL, LAB_TRUST and LAB_PUBLIC_CA.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 
 import catalogue
-from ca import commands_people, commands_revocation
-from ca.issue import issue, ledger, serving
+from ca import commands_people, commands_revocation, elsewhere
+from ca.issue import issue, ledger, parse_names, serving
 from ca.store import CERT, Store
 from catalogue import GOOD_SERVER, LabError, Trust, nearest
+
+_MAX_BYTES = 8 * 1024 * 1024  # of stdin: a system's roots are 0.2 MB
 
 
 def main() -> int:
@@ -26,6 +28,12 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     issuing = commands.add_parser("issue", help="issue what is missing; print what the server's environment needs")
     issuing.set_defaults(run=_issue)
+    other = commands.add_parser(
+        "elsewhere", help="serve what another CA issued: certificate, chain, key, roots on stdin"
+    )
+    other.add_argument("--with-key", action="store_true", help="take the key, too, for the server to read")
+    other.add_argument("--none", action="store_true", help="go back to what the lab's CA issued")
+    other.set_defaults(run=_elsewhere)
     commands.add_parser("list", help="list everything that was issued").set_defaults(run=_list)
     show = commands.add_parser("show", help="print one certificate in words and as PEM")
     show.add_argument("name")
@@ -47,16 +55,31 @@ def main() -> int:
     return 0
 
 
-def _issue(store: Store, arguments: argparse.Namespace) -> None:
+def _issue(store: Store, arguments: argparse.Namespace, *, again: bool = False) -> None:
     start = time.monotonic()
     known = catalogue.load()
     names = os.environ.get("LAB_SERVER_NAMES", "")
-    done = issue(known, store, names, say=lambda line: print(line, file=sys.stderr))
+    acme = os.environ.get("LAB_PUBLIC_CA") == "acme"
+    done = issue(known, store, names, say=lambda line: print(line, file=sys.stderr), acme=acme)
     duration_s = time.monotonic() - start
-    print(f"certificates: {len(done.issued)} issued, {done.kept} kept, in {duration_s:.2f} s", file=sys.stderr)
+    if done.issued or not again:
+        print(f"certificates: {len(done.issued)} issued, {done.kept} kept, in {duration_s:.2f} s", file=sys.stderr)
     credential = os.environ.get("LAB_SERVER_CREDENTIAL") or GOOD_SERVER
     for variable, value in serving(done, known, credential, os.environ.get("LAB_TRUST") or Trust.FULLCHAIN).items():
         print(f"{variable}={value}")
+    if other := elsewhere.read(store):
+        print(f"LAB_ELSEWHERE={other.name}")
+
+
+def _elsewhere(store: Store, arguments: argparse.Namespace) -> None:
+    if arguments.none:
+        elsewhere.leave(store)
+    else:
+        wanted = parse_names(os.environ.get("LAB_SERVER_NAMES", "")) if arguments.with_key else ()
+        checked = elsewhere.check(sys.stdin.buffer.read(_MAX_BYTES), wanted, with_key=arguments.with_key)
+        elsewhere.record(store, checked)
+        print(f"LAB_ELSEWHERE_SERIAL={checked.serial}")
+    _issue(store, arguments, again=True)
 
 
 def _list(store: Store, arguments: argparse.Namespace) -> None:

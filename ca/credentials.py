@@ -80,6 +80,11 @@ def proxy() -> Recipe:
     return client_leaf("proxy", role="proxy", sans=("DNS:proxy.mtls-lab.test",))
 
 
+def pebble() -> Recipe:
+    """Return the leaf of the ACME server's own HTTPS, which has nothing to do with what it signs."""
+    return server_leaf("pebble", (), role="acme", common_name="pebble", sans=("DNS:pebble",))
+
+
 def server_leaf(name: str, extra_sans: tuple[str, ...], **fault: Any) -> Recipe:
     """Return a good server leaf of the public PKI, for the lab's names and those a user adds, but for its fault."""
     good: dict[str, Any] = {

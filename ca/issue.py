@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 
 import ca.clients
 import ca.servers  # noqa: F401  # each registers its credentials
-from ca import rotation
+from ca import elsewhere, rotation
 from ca.adopt import ADOPTED, RECIPE, adopted, in_use, refuse_rotation
 from ca.certificates import Credential, make, signed_by
-from ca.credentials import CLIENTS, SERVERS, healthcheck, proxy
+from ca.credentials import CLIENTS, SERVERS, healthcheck, pebble, proxy
 from ca.credentials import recipes as recipes_of
+from ca.elsewhere import Elsewhere
 from ca.entry import ELSEWHERE, client_files, entry_of, sha256
 from ca.recipe import SELF, Recipe
 from ca.revocation import publish
@@ -55,6 +56,8 @@ def issue(
     server_names: str = "",
     say: Callable[[str], None] = print,
     rotate: tuple[What, Step | None] | None = None,
+    *,
+    acme: bool = False,
 ) -> Issuance:
     """Complete the set of certificates in a store.
 
@@ -62,15 +65,17 @@ def issue(
         server_names: further names of the server, separated by commas: DNS names or IP addresses.
         say: called with a line for each certificate that is issued.
         rotate: what is to be issued anew, and for a root which step of that, or None for the next.
+        acme: an ACME server needs a certificate, too, and its clients the root.
 
     Raises:
         LabError: a name is no name, the catalogue needs a credential that nobody makes, a folder can't be
             written, it is another step's turn.
     """
-    leaves = _leaves(catalogue, parse_names(server_names))
+    leaves = _leaves(catalogue, parse_names(server_names)) + ([pebble()] if acme else [])
     with store.locked():
         ledger = _ledger(store, say)
         theirs = adopted(store)
+        other = elsewhere.read(store)
         if rotate and rotate[0] is not What.SERVER:
             refuse_rotation(theirs)
         turned = _rotated(catalogue, store, ledger, rotate)
@@ -86,7 +91,7 @@ def issue(
             entries[ADOPTED] = entry_of(RECIPE, theirs.certificate, upper)
         for recipe in recipes:
             if issued and recipe.name == "healthcheck":  # the first leaf: what it needs is published before it
-                _publish(store, credentials, turned)
+                _publish(store, credentials, turned, other)
                 publish(store, ledger | entries, reasons)
             folder = store.folder(recipe.role, recipe.name)
             issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
@@ -114,13 +119,15 @@ def issue(
             entries[recipe.name] = _entry(recipe, held, issuer)
             if issued.get(recipe.name):
                 _save(store, Manifest(catalogue.sha256, ledger | entries))
-        trusted = _publish(store, credentials, turned)
+        trusted = _publish(store, credentials, turned, other)
         publish(store, entries, reasons)
+        if acme:
+            write_changed(store.acme / PUBLIC_ROOT, credentials["public-root"].cert_pem())
         _save(store, Manifest(catalogue.sha256, entries))
         published = {
             n: e for n, e in entries.items() if e.role in ("client", "server") or (e.role == PERSON and e.files)
         }
-        write_changed(store.client / NAME, Manifest(catalogue.sha256, published).dumps())
+        write_changed(store.client / NAME, Manifest(catalogue.sha256, published, other.name if other else "").dumps())
         rotation.save(store, replace(turned, unfinished=""))
     return Issuance(issued, len(recipes) - len(issued), credentials, trusted)
 
@@ -221,8 +228,10 @@ def _why_issue(recipe: Recipe, held: Credential | None, issuer: Credential | Non
     return ""
 
 
-def _publish(store: Store, credentials: dict[str, Credential], turned: Rotation) -> dict[Trust, bytes]:
-    """Write the trust files beside the credentials, and return what they hold."""
+def _publish(
+    store: Store, credentials: dict[str, Credential], turned: Rotation, other: Elsewhere | None
+) -> dict[Trust, bytes]:
+    """Write the trust files beside the credentials, and return what the server's hold."""
     theirs = credentials.get(ADOPTED)
 
     def pem(name: str) -> bytes:
@@ -237,8 +246,9 @@ def _publish(store: Store, credentials: dict[str, Credential], turned: Rotation)
         trust: b"".join(pem(name) for anchor in anchors for name in (anchor, *turned.trusted_too(anchor)))
         for trust, anchors in TRUST_FILES.items()
     }
+    write_changed(store.server / PUBLIC_ROOT, pem("public-root"))
+    write_changed(store.client / PUBLIC_ROOT, other.root.encode() if other else pem("public-root"))
     for folder in (store.server, store.client):
-        write_changed(folder / PUBLIC_ROOT, pem("public-root"))
         for trust, data in trusted.items():
             write_changed(folder / f"{trust}.pem", data)
     return trusted

@@ -99,7 +99,7 @@ class Desk:
         return made.fullchain_pem()
 
     def _taken(self) -> set[str]:
-        return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck", "proxy"}
+        return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck", "proxy", "pebble"}
 
     def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int) -> Recipe:
         if not _NAME.fullmatch(name):
@@ -145,7 +145,7 @@ class Desk:
             shown = load_manifest(path)
             others = {n: e for n, e in shown.credentials.items() if n != name}
             published = others | ({name: entry} if files else {})
-            write_changed(path, Manifest(shown.catalogue_sha256, published).dumps())
+            write_changed(path, replace(shown, credentials=published).dumps())
         self.say(f"issued {name}: {entry.subject}, {', '.join(entry.sans) or 'no names'}, until {entry.not_after[:10]}")
 
 

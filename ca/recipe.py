@@ -77,8 +77,8 @@ class Signature(StrEnum):
 class Recipe:
     """One certificate, before it exists.
 
-    `role` is root, intermediate, server, client, healthcheck or proxy. `common_name` None is an empty subject, which
-    makes the subject alternative name critical (RFC 5280 4.1.2.6). `organizational_units` are the subject's OU,
+    `role` is root, intermediate, server, client, healthcheck, proxy or acme. `common_name` None is an empty subject,
+    which makes the subject alternative name critical (RFC 5280 4.1.2.6). `organizational_units` are the subject's OU,
     between O and CN. `revoked` is the reason (RFC 5280 5.3.1) for which it is revoked as soon as it is issued. `sans`
     and `permitted` (name constraints, 4.2.1.10) are like `DNS:localhost`, `IP:127.0.0.1`, `EMAIL:a@b`,
     `URI:spiffe://a/b`. `path_length` None is an absent pathLenConstraint (4.2.1.9). `key_usage` holds RFC 5280's

@@ -22,7 +22,8 @@ from catalogue import LabError
 AUTHORITY = ("root", "intermediate")
 RETIRED = "retired"  # the role of an authority that was rotated, and still vouches for what it signed
 PERSON = "person"  # the role of a certificate that a person asked for
-CARRIED = (RETIRED, PERSON)  # what the ledger keeps although no recipe makes it
+ACME = "acme"  # the role of the ACME server's own certificate
+CARRIED = (RETIRED, PERSON, ACME)  # what the ledger keeps although no recipe makes it
 LEDGER = "ledger.json"
 CERT, CHAIN, FULLCHAIN, KEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
 _TEMPORARY = ".writing-"
@@ -37,6 +38,7 @@ class Store:
         self.client = state / "client-tls"
         self.proxy = state / "proxy-tls"
         self._all = (self.private, self.server, self.client, self.proxy)
+        self.acme = state / "acme-tls"  # there only if an ACME server is asked for
 
     def folder(self, role: str, name: str) -> Path:
         """Return the folder of a credential by its role."""
@@ -48,6 +50,8 @@ class Store:
             return self.private / "people" / name
         if role == "proxy":
             return self.proxy
+        if role == ACME:
+            return self.acme / name
         return self.server / name if role in ("server", "healthcheck") else self.client / "clients" / name
 
     @contextmanager
@@ -61,7 +65,7 @@ class Store:
             raise _unwritable(error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for folder in self._all:
+            for folder in (*self._all, self.acme):
                 for leftover in folder.rglob(f"{_TEMPORARY}*"):
                     leftover.unlink()
             yield

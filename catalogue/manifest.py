@@ -44,10 +44,14 @@ class Issued:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that was issued, by name, and the sha256 of the catalogue it was issued for."""
+    """Everything that was issued, by name, and the sha256 of the catalogue it was issued for.
+
+    `server_name` is the name in the served certificate, if another CA issued that; else it is empty.
+    """
 
     catalogue_sha256: str
     credentials: dict[str, Issued]
+    server_name: str = ""
 
     def dumps(self) -> bytes:
         """Return the manifest as JSON that is the same for the same content."""
@@ -65,7 +69,7 @@ def load(path: Path) -> Manifest:
         if document["format"] != FORMAT:
             raise ManifestError(f"could not use {path}", f"its format is {document['format']}, not {FORMAT}", "make up")
         credentials = {str(name): _issued(entry) for name, entry in document["credentials"].items()}
-        return Manifest(str(document["catalogue_sha256"]), credentials)
+        return Manifest(str(document["catalogue_sha256"]), credentials, str(document.get("server_name", "")))
     except FileNotFoundError:
         raise ManifestError(
             f"could not read {path}", "no certificates have been issued, or not all", "make up"

@@ -49,6 +49,9 @@ def main() -> int:
         "list the other servers that scenarios ask for: name, credential, trust file, CRL, CRL_CHECK, pass phrase or -"
     )
     commands.add_parser("servers", help=servers)
+    commands.add_parser(
+        "steady", help="ask the server without a pause until stdin ends; exit with 1 if a request failed"
+    )
     commands.add_parser("observe", help="read reports (JSON) on stdin; write what tools said as a tar archive")
     document = commands.add_parser("document", help="write a page of docs/ to stdout")
     document.add_argument("page", choices=("scenarios", "errors"))
@@ -140,6 +143,18 @@ def _servers(_: argparse.Namespace) -> int:
     return 0
 
 
+def _steady(_: argparse.Namespace) -> int:
+    from client import steady
+    from client.lab import open_lab
+
+    seen = steady.run(open_lab(os.environ))
+    failed = f"{len(seen.failures)} failed, the first {seen.failures[0]}" if seen.failures else "none failed"
+    total = seen.new + seen.kept
+    print(f"requests {total} answered, {seen.new} on connections of their own, {seen.kept} on one; {failed}")
+    print("serials", *seen.serials)
+    return 1 if seen.failures else 0
+
+
 def _observe(_: argparse.Namespace) -> int:
     from client import observations
 
@@ -201,6 +216,7 @@ _COMMANDS = {
     "export": _export,
     "reports": _reports,
     "servers": _servers,
+    "steady": _steady,
     "observe": _observe,
     "document": _document,
 }

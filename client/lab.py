@@ -17,12 +17,14 @@ from catalogue.manifest import load as load_manifest
 class View:
     """The lab as somebody sees it: the probe itself, or the person who pastes its command on the host.
 
-    `certs` is the folder with the manifest, `python` the command that runs a Python with requests.
+    `certs` is the folder with the manifest, `python` the command that runs a Python with requests. `address` is where
+    the server is, if its name does not lead there; else it is empty.
     """
 
     url: str
     certs: str
     python: str
+    address: str = ""
 
     @property
     def host(self) -> str:
@@ -33,6 +35,11 @@ class View:
         return urlsplit(self.url).port or 443
 
     @property
+    def connect_to(self) -> str:
+        """The host or address to connect to."""
+        return self.address or self.host
+
+    @property
     def public_root(self) -> str:
         return f"{self.certs}/public_root.pem"
 
@@ -40,6 +47,12 @@ class View:
         """Return the same view of the server on another port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return replace(self, url=f"https://{host}:{port}")
+
+    def named(self, name: str) -> View:
+        """Return the view of a server whose certificate is for a name, which need not lead to this machine."""
+        if not name or name == self.host:
+            return self
+        return replace(self, url=f"https://{name}:{self.port}", address="127.0.0.1" if self.host == "localhost" else "")
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,17 @@ class Attempt:
     def url(self) -> str:
         """What is asked for."""
         return self.view.url + self.scenario.path
+
+    @property
+    def address_url(self) -> str:
+        """The same with the server's address in place of its name, where the name does not lead there."""
+        view = self.view
+        return f"https://{view.address}:{view.port}{self.scenario.path}" if view.address else self.url
+
+    @property
+    def host_header(self) -> dict[str, str]:
+        """The header that names the server where the URL does not."""
+        return {"Host": f"{self.view.host}:{self.view.port}"} if self.view.address else {}
 
     @property
     def http_request(self) -> str:
@@ -181,12 +205,12 @@ def open_lab(environ: Mapping[str, str]) -> Lab:
     return Lab(
         known,
         manifest,
-        View(url, certs, "python3"),
+        View(url, certs, "python3").named(manifest.server_name),
         View(
             environ.get("LAB_SHOWN_URL") or url,
             environ.get("LAB_SHOWN_CERTS") or certs,
             environ.get("LAB_SHOWN_PYTHON") or "python3",
-        ),
+        ).named(manifest.server_name),
         Path(log) if log else None,
         reports_folder(environ),
         environ.get("LAB_RUNTIME") or "local",

@@ -200,7 +200,7 @@ def _await(lab: Lab, variant: Variant) -> None:
     deadline = time.monotonic() + _READY_S
     while port:
         try:
-            socket.create_connection((lab.view.host, port), _POLL_S).close()
+            socket.create_connection((lab.view.connect_to, port), _POLL_S).close()
         except OSError:
             if time.monotonic() > deadline:
                 break

@@ -23,7 +23,20 @@ if [ -n "$PROXY" ] && [ "$PROXY" != none ]; then
         "a plain Uvicorn does not tell the application who its peer is, so it could believe no proxy" "make up PROXY=$PROXY SERVER=explained"
     [ "$SERVER_CREDENTIAL" != server-encrypted-key ] || error "PROXY=$PROXY does not go with SERVER_CREDENTIAL=$SERVER_CREDENTIAL" \
         "HAProxy and nginx of the lab are given no pass phrase" "make up PROXY=$PROXY SERVER_CREDENTIAL=server-good"
+    [ "${PUBLIC_CA:-lab}$LAB_SERVER_CERT_DIR" = lab ] || error "PROXY=$PROXY serves what the lab's CA issued" \
+        "PUBLIC_CA=$PUBLIC_CA${LAB_SERVER_CERT_DIR:+ LAB_SERVER_CERT_DIR=$LAB_SERVER_CERT_DIR} is another CA" "make up PROXY=none, or PUBLIC_CA=lab LAB_SERVER_CERT_DIR="
 fi
+one_of PUBLIC_CA "$PUBLIC_CA" lab acme
+if [ "$SERVER_CREDENTIAL" != server-good ] && [ "${PUBLIC_CA:-lab}$LAB_SERVER_CERT_DIR" != lab ]; then
+    error "could not serve $SERVER_CREDENTIAL" "PUBLIC_CA=$PUBLIC_CA${LAB_SERVER_CERT_DIR:+ LAB_SERVER_CERT_DIR=$LAB_SERVER_CERT_DIR} serves another CA's certificate" "make up SERVER_CREDENTIAL=server-good, or PUBLIC_CA=lab LAB_SERVER_CERT_DIR="
+fi
+if [ "$PUBLIC_CA" = acme ] && [ -n "$LAB_SERVER_CERT_DIR" ]; then
+    error "could not choose a certificate" "PUBLIC_CA=acme and LAB_SERVER_CERT_DIR are two of them" "make up PUBLIC_CA=acme LAB_SERVER_CERT_DIR="
+fi
+if [ "$PUBLIC_CA" = acme ] && [ "$PORT" = 80 ]; then
+    error "unusable PORT" "at port 80 the challenge of PUBLIC_CA=acme is answered" "make up PUBLIC_CA=acme PORT=8443"
+fi
+if [ "$PUBLIC_CA" = acme ] && [ "$RUNTIME" = local ]; then sh scripts/needs-docker.sh "up PUBLIC_CA=acme" || exit 2; fi
 one_of CRL "$CRL" none validation_crl validation_crl_expired validation_crl_without_root untrusted_crl
 one_of CRL_CHECK "$CRL_CHECK" leaf chain
 one_of LAB_HANDSHAKE_LOG "$LAB_HANDSHAKE_LOG" 1 0

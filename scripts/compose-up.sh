@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build what has changed, issue what is missing, start or restart the server, and wait until it answers.
 set -e
-. scripts/error.sh
+. scripts/elsewhere.sh
 start=$(date +%s)
 case $PROXY in none | '') PROXY=none behind= ;; *) behind=", PROXY=$PROXY" ;; esac
 export PROXY
@@ -9,6 +9,7 @@ echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVE
 
 sh scripts/images.sh ca server client
 [ "$PROXY" = none ] || sh scripts/images.sh "$PROXY"
+[ "$PUBLIC_CA" != acme ] || sh scripts/images.sh pebble certbot
 
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 sh scripts/adopt.sh
@@ -33,13 +34,31 @@ if ! ours &&
     *) error "could not start the server" "$output" "make status" ;;
     esac
 fi
-sh scripts/compose-proxy.sh remove
-if ! output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1); then
-    error "could not start the server" "$output" "make logs"
+start_server() {
+    sh scripts/compose-proxy.sh remove
+    output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1) ||
+        error "could not start the server" "$output" "make logs"
+}
+served_before=$LAB_ELSEWHERE
+if [ -n "$LAB_SERVER_CERT_DIR" ]; then
+    export LAB_SERVED=/lab/server-tls/elsewhere
+    from_folder
+    export LAB_ALIAS="$LAB_ELSEWHERE"
+elif [ "$PUBLIC_CA" = acme ]; then
+    export LAB_SERVED=/etc/letsencrypt/live/mtls-lab.test LAB_CERTIFICATE_WAIT_S=60
+    . scripts/acme.sh
+    start_pebble
+    alone=
+    { running && [ -z "$(proxy)" ]; } || alone=yes
+    [ -z "$alone" ] || start_server # it waits for its first certificate; certbot answers the challenge beside it
+    obtain obtain || { [ -z "$alone" ] || docker compose --progress quiet stop server; exit 2; }
 fi
+start_server
 if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 20 2>&1); then
     docker compose logs --no-log-prefix --tail 20 server >&2
     error "the server does not run" "its log is above${output:+ ($output)}" "make status"
 fi
+[ -z "$LAB_SERVED" ] || taken_over
+if [ -n "$served_before" ] && [ -z "$LAB_SERVED" ]; then certified --none </dev/null; fi
 sh scripts/compose-proxy.sh up
 echo "server ready in $(($(date +%s) - start)) s" >&2

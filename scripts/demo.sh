@@ -3,7 +3,7 @@
 set -e
 . scripts/error.sh
 new=.lab/demo
-export SERVER=explained SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none TERM=xterm
+export SERVER=explained SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none PUBLIC_CA=lab LAB_SERVER_CERT_DIR= TERM=xterm
 bin=$VENV/bin
 rm -rf "$new"
 mkdir -p "$new"

@@ -3,6 +3,7 @@
 # can type it. The key is made here and stays here.
 set -e
 . scripts/ca.sh
+. scripts/server.sh
 client=$LAB_CLIENT
 failed="could not enroll ${client:-(nobody was named)}"
 case $client in
@@ -11,10 +12,11 @@ esac
 sh scripts/certs.sh certs
 folder=certs/clients/$client
 [ ! -e "$folder" ] || error "$failed" "$folder exists already" "make enroll CLIENT=$client-2, or: rm -r $folder && make enroll CLIENT=$client REPLACE=1"
-url=https://localhost:$PORT/
+at certs
 status=0
-curl -q -s --noproxy localhost --max-time 5 --cacert certs/public_root.pem -o /dev/null "$url" || status=$?
-[ $status -ne 7 ] || error "$failed" "no server answers at $url" "make up"
+# shellcheck disable=SC2086
+curl -q -s $reach --max-time 5 --cacert certs/public_root.pem -o /dev/null "$url/" || status=$?
+[ $status -ne 7 ] || error "$failed" "no server answers at $url/" "make up"
 
 say() { printf '\n%s\n' "$1"; }
 run() {
@@ -46,6 +48,7 @@ awk '/BEGIN/{n++} n>1' "$folder/fullchain.pem" >"$folder/chain.pem"
 say "6. Check it as the server will: a chain to the trust file, and good for clients."
 run openssl verify -purpose sslclient -CAfile certs/validation_fullchain.pem -untrusted "$folder/chain.pem" "$folder/cert.pem"
 say "7. The first request: the server proves its name, and you prove yours."
-run curl -sS --noproxy localhost --max-time 20 --cacert certs/public_root.pem --cert "$folder/fullchain.pem" --key "$folder/privkey.pem" "$url" ||
+# shellcheck disable=SC2086
+run curl -sS $reach --max-time 20 --cacert certs/public_root.pem --cert "$folder/fullchain.pem" --key "$folder/privkey.pem" "$url/" ||
     error "could not make the first request as $client" "curl failed (its reason is above); the certificate is in $folder" "make logs"
 printf '\n\n%s is enrolled: %s. Take it back: make revoke CREDENTIAL=%s\n' "$client" "$folder" "$client"

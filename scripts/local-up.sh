@@ -1,7 +1,7 @@
 #!/bin/sh
 # Issue what is missing, start the server or restart it if anything it was started with has changed, and wait for it.
 set -e
-. scripts/error.sh
+. scripts/elsewhere.sh
 start=$(date +%s)
 why=$WHY
 [ "$why" = "as asked" ] || why="found by itself: $(sh scripts/runtime.sh --why || true)"
@@ -13,14 +13,24 @@ settings=$("$VENV/bin/python" -m ca issue)
 for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
 
 tls=.lab/server-tls
+served=$tls/$SERVER_CREDENTIAL served_before=$LAB_ELSEWHERE
+unset LAB_ELSEWHERE
+if [ -n "$LAB_SERVER_CERT_DIR" ]; then
+    served=$tls/elsewhere
+    from_folder
+fi
+ready() { # clients are told last what they have to believe
+    if [ -n "$LAB_SERVER_CERT_DIR" ]; then taken_over; elif [ -n "$served_before" ]; then certified --none </dev/null; fi
+}
 export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_SSL_CERT_REQS="$MODE" \
-    UVICORN_SSL_CERTFILE=$tls/$SERVER_CREDENTIAL/fullchain.pem UVICORN_SSL_KEYFILE=$tls/$SERVER_CREDENTIAL/privkey.pem \
+    UVICORN_SSL_CERTFILE=$served/fullchain.pem UVICORN_SSL_KEYFILE=$served/privkey.pem \
     UVICORN_SSL_CA_CERTS=$tls/$TRUST.pem LAB_HEALTHCHECK_DIR=$tls/healthcheck
 case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=$tls/$CRL.pem ;; esac
 export LAB_CRL LAB_CRL_CHECK="$CRL_CHECK" LAB_HANDSHAKE_LOG="${LAB_HANDSHAKE_LOG:-1}" LAB_OPEN_HANDSHAKES=1
 config="mode=$MODE server=$SERVER port=$PORT code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
 
 if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null)" = "$config" ]; then
+    ready
     echo "server already running" >&2
     exit 0
 fi
@@ -42,4 +52,5 @@ if ! "$VENV/bin/python" -m server.healthcheck --wait 20 2>.lab/healthcheck.log |
     error "the server does not run" "its log is above" "make logs"
 fi
 echo "$config" >.lab/server.config
+ready
 echo "server ready in $(($(date +%s) - start)) s" >&2

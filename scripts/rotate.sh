@@ -14,8 +14,10 @@ copy() { # DIR: what a client holds now
     sh scripts/certs.sh "$1" 2>"$work/said" || { cat "$work/said" >&2; exit 2; }
 }
 accepted() { # DIR: may the client that holds this enter?
-    curl -q -sf --noproxy localhost --max-time 5 --cacert "$1/public_root.pem" --cert "$1/clients/client-good/fullchain.pem" \
-        --key "$1/clients/client-good/privkey.pem" "https://localhost:$PORT/private" >/dev/null 2>&1
+    at "$1"
+    # shellcheck disable=SC2086
+    curl -q -sf $reach --max-time 5 --cacert "$1/public_root.pem" --cert "$1/clients/client-good/fullchain.pem" \
+        --key "$1/clients/client-good/privkey.pem" "$url/private" >/dev/null 2>&1
 }
 outcome() { if accepted "$1"; then echo accepted; else echo refused; fi; }
 within() { # COMMAND...: wait until it is true, for 15 s
@@ -55,6 +57,8 @@ accepted "$work/now" || error "could not show a rotation" "the server does not l
 
 case $WHAT in
 server)
+    at "$work/now"
+    [ "$host" = localhost ] || error "could not rotate the server's certificate" "another CA issued the one that is served, for $host" "make renew"
     echo "a new key and certificate for the server:"
     rotate server
     prove "the client, as before" "$work/now" accepted

@@ -14,3 +14,12 @@ reload_proxy() { # it looks at its files when it starts, and when it is told to
     nginx) sh scripts/every-profile.sh --progress quiet kill -s HUP nginx ;;
     esac
 }
+# at DIR: set host, url and reach (options for curl) to where the server is, by the copy of the certificates in DIR. Where
+# another CA issued what it serves, the name in that certificate need not lead to this machine.
+at() {
+    host=$(sed -n 's/^ *"server_name": "\([^"]*\)".*/\1/p' "$1/manifest.json")
+    reach="--noproxy ${host:-localhost}"
+    [ -z "$host" ] || reach="$reach --resolve $host:$PORT:127.0.0.1"
+    host=${host:-localhost}
+    url=https://$host:$PORT
+}

@@ -11,7 +11,7 @@ trap 'exit 2' HUP INT TERM
 umask 077
 status=0
 for mode in off optional required; do
-    $MAKE --no-print-directory serve MODE=$mode SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none || exit 2
+    $MAKE --no-print-directory serve MODE=$mode SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none PUBLIC_CA=lab LAB_SERVER_CERT_DIR= || exit 2
     if [ $mode = off ]; then # what make export-p12 writes, in its two kinds
         sh scripts/compose-run.sh ca export-p12 client-good >"$work/bundle.p12" </dev/null || exit 2
         sh scripts/compose-run.sh ca export-p12 --legacy client-good >"$work/bundle-legacy.p12" </dev/null || exit 2

@@ -17,6 +17,7 @@ from server.protocol import PROTOCOLS
 from server.settings import (
     APP,
     SettingsError,
+    await_certificate,
     check_followed_files,
     check_tls_files,
     equivalent_command,
@@ -32,6 +33,7 @@ def main() -> int:
     """Serve until stopped. Returns 2 if the environment can't be served."""
     app = sys.argv[1] if len(sys.argv) > 1 else APP
     try:
+        await_certificate(os.environ)
         prepare(os.environ)
         lab = lab_settings(os.environ)
         parameters = uvicorn_parameters(app)

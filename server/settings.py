@@ -6,9 +6,11 @@ first, because Uvicorn takes nothing but 0, 1, 2.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import ssl
+import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import click
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.main import main as uvicorn_command
 
+from server import log
 from server.files import certificates, check_whole, load_context
 from server.revocation import load_lists
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 APP = "server.app:app"  # unless `python -m server` is given another
 CERT_REQS = {"off": "0", "optional": "1", "required": "2"}
+_POLL_S = 0.1
 _SWITCH = {"0": False, "1": True}
 
 
@@ -145,6 +149,30 @@ def _switch(environ: MutableMapping[str, str], name: str, default: str) -> bool:
     if value not in _SWITCH:
         raise SettingsError(name, f"{value!r} is neither 0 nor 1", f"export {name}={default}")
     return _SWITCH[value]
+
+
+def await_certificate(environ: MutableMapping[str, str]) -> None:
+    """Wait until certificate and key are there, for LAB_CERTIFICATE_WAIT_S seconds, by default 0.
+
+    An ACME client that answers challenges where the server runs may have to get the first certificate while the server
+    is about to start. Files that are there still may be unfit; that is for others to find.
+
+    Raises:
+        SettingsError: they did not come in time.
+    """
+    files = [path for name in ("UVICORN_SSL_CERTFILE", "UVICORN_SSL_KEYFILE") if (path := environ.get(name))]
+    wait_s = _seconds(environ, "LAB_CERTIFICATE_WAIT_S") if environ.get("LAB_CERTIFICATE_WAIT_S", "0") != "0" else 0.0
+    missing = [path for path in files if not Path(path).exists()]
+    if not wait_s or not missing:
+        return
+    log.configure()
+    log.event(logging.INFO, "awaiting_certificate", files=", ".join(missing), seconds=f"{wait_s:g}")
+    deadline = time.monotonic() + wait_s
+    while missing := [path for path in files if not Path(path).exists()]:
+        if time.monotonic() > deadline:
+            fact = f"{', '.join(missing)} did not come within {wait_s:g} s"
+            raise SettingsError("LAB_CERTIFICATE_WAIT_S", fact, "look at what your ACME client says")
+        time.sleep(_POLL_S)
 
 
 def prepare(environ: MutableMapping[str, str]) -> None:

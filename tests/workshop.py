@@ -78,6 +78,7 @@ def clean_environ() -> dict[str, str]:
         "COMPOSE_FILE",
         "SERVER_CREDENTIAL",
         "TRUST",
+        "PUBLIC_CA",
         "CRL",
         "CRL_CHECK",
         "CREDENTIAL",

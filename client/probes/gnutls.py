@@ -88,10 +88,14 @@ class Wget:
             return "this wget is not built on GnuTLS, whose priorities pin its TLS version"
         if attempt.pass_phrase:
             return "it has no option for a key's pass phrase"
+        if attempt.view.address:
+            return f"it has no option to find {attempt.view.host} at {attempt.view.address}"
         return None
 
     def command(self, attempt: Attempt) -> str:
-        return shlex.join(self._argv(attempt))
+        view = attempt.view
+        note = f"  # /etc/hosts needs: {view.address} {view.host}" if view.address else ""
+        return shlex.join(self._argv(attempt)) + note
 
     def run(self, attempt: Attempt) -> Observed:
         done = run(self._argv(attempt), GNUTLS_DEBUG_LEVEL="5")
@@ -138,7 +142,7 @@ class GnuTls:
         return f"(printf {shlex.quote(request)}; sleep 1) | {pins}{shlex.join(self._argv(attempt))}"
 
     def run(self, attempt: Attempt) -> Observed:
-        argv = [*self._argv(attempt)[:-1], "--debug=1", attempt.view.host]
+        argv = [*self._argv(attempt)[:-1], "--debug=1", attempt.view.connect_to]
         done = run(argv, attempt.http_request.encode(), **self._pin(attempt))
         response = raw_response(done.stdout)
         said = replace(done, stderr=done.stderr + done.stdout.decode(errors="replace"), stdout=b"")
@@ -154,5 +158,6 @@ class GnuTls:
         return [
             *("gnutls-cli", "--priority", _priority(attempt), "--x509cafile", view.public_root),
             *credential,
-            *("--port", str(view.port), view.host),
+            *(("--sni-hostname", view.host, "--verify-hostname", view.host) if view.address else ()),
+            *("--port", str(view.port), view.connect_to),
         ]

@@ -12,7 +12,7 @@ from client.observe import TIMEOUT_S, Observed, http_answer, openssl_version, re
 from client.probes.command import Ran, output, run
 
 _PROGRAM = """\
-require("https").get({url}, {{ca: fs.readFileSync({root}), {credential}\
+require("https").get({url}, {{ca: fs.readFileSync({root}), {credential}{name}\
 minVersion: "TLSv{tls}", maxVersion: "TLSv{tls}", timeout: {timeout_ms}}}, \
 r => (console.error("HTTP", r.statusCode, r.headers["content-type"]), r.pipe(process.stdout)))"""
 
@@ -53,13 +53,17 @@ class Node:
         return Ran(done.status, done.stdout, _TRACE.sub("", done.stderr)).told(self._read(done))
 
     def _program(self, attempt: Attempt) -> str:
+        view = attempt.view
         names = {"cert": attempt.cert, "key": attempt.key} if attempt.cert else {}
         credential = "".join(f"{name}: fs.readFileSync({json.dumps(path)}), " for name, path in names.items())
         if attempt.pass_phrase:
             credential += f"passphrase: {json.dumps(attempt.pass_phrase)}, "
         return _PROGRAM.format(
-            url=json.dumps(attempt.url),
-            root=json.dumps(attempt.view.public_root),
+            url=json.dumps(attempt.address_url),
+            name=f"servername: {json.dumps(view.host)}, headers: {json.dumps(attempt.host_header)}, "
+            if view.address
+            else "",
+            root=json.dumps(view.public_root),
             credential=credential,
             tls=attempt.tls,
             timeout_ms=int(TIMEOUT_S * 1000),

@@ -82,7 +82,7 @@ class OpenSsl:
         chain = ["-cert_chain", attempt.chain] if attempt.chain else []
         return [
             *("openssl", "s_client", "-quiet", f"-tls{attempt.tls.replace('.', '_')}"),
-            *("-connect", f"{view.host}:{view.port}", "-CAfile", view.public_root),
+            *("-connect", f"{view.connect_to}:{view.port}", "-CAfile", view.public_root),
             *("-verify_return_error", *_expected_name(view.host)),
             *credential,
             *chain,

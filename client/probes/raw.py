@@ -26,7 +26,7 @@ _PROGRAM = """\
 import socket, ssl; \
 c = ssl.create_default_context(cafile={root}); \
 {load}c.minimum_version = c.maximum_version = ssl.TLSVersion.{version}; \
-s = c.wrap_socket(socket.create_connection(({host}, {port}), {timeout}), server_hostname={host}); \
+s = c.wrap_socket(socket.create_connection(({address}, {port}), {timeout}), server_hostname={host}); \
 s.sendall({request}.encode()); \
 print(s.makefile().read())"""
 
@@ -46,6 +46,7 @@ class Raw(InPython):
             load=load_statement(attempt),
             version=TLS_VERSIONS[attempt.tls].name,
             host=json.dumps(view.host),
+            address=json.dumps(view.connect_to),
             port=view.port,
             timeout=TIMEOUT_S,
             request=json.dumps(attempt.http_request),
@@ -58,7 +59,7 @@ class Raw(InPython):
         except (ssl.SSLError, OSError) as error:
             return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
         try:
-            connection = socket.create_connection((attempt.view.host, attempt.view.port), TIMEOUT_S)
+            connection = socket.create_connection((attempt.view.connect_to, attempt.view.port), TIMEOUT_S)
         except TimeoutError as error:
             return Observed(Outcome.TIMEOUT, detail=str(error))
         except OSError as error:

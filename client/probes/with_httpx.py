@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import httpx
 
@@ -17,7 +18,7 @@ _PROGRAM = """\
 import httpx, ssl; \
 c = ssl.create_default_context(cafile={root}); \
 {load}c.minimum_version = c.maximum_version = ssl.TLSVersion.TLSv{tls}; \
-r = httpx.get({url}, verify=c, trust_env=False, timeout={timeout}); print(r.text); r.raise_for_status()"""
+r = {get}; print(r.text); r.raise_for_status()"""
 
 
 class WithHttpx(InPython):
@@ -34,8 +35,7 @@ class WithHttpx(InPython):
             root=json.dumps(view.public_root),
             load=load_statement(attempt),
             tls=attempt.tls.replace(".", "_"),
-            url=json.dumps(attempt.url),
-            timeout=TIMEOUT_S,
+            get=_get(attempt),
         )
 
     def run(self, attempt: Attempt) -> Observed:
@@ -45,7 +45,22 @@ class WithHttpx(InPython):
         except OSError as error:  # ssl.SSLError is one
             return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
         try:
-            response = httpx.get(attempt.url, verify=context, trust_env=False, timeout=TIMEOUT_S)
+            with httpx.Client(verify=context, trust_env=False, timeout=TIMEOUT_S) as client:
+                response = client.get(attempt.address_url, **_name(attempt))
         except httpx.HTTPError as error:
             return replace(failed(error, context), local_port=local_port(context))
         return answer(response)
+
+
+def _name(attempt: Attempt) -> dict[str, Any]:
+    """Return what names the server where its name does not lead to it."""
+    if not attempt.host_header:
+        return {}
+    return {"headers": attempt.host_header, "extensions": {"sni_hostname": attempt.view.host}}
+
+
+def _get(attempt: Attempt) -> str:
+    """Return the Python expression of a request; only a client takes `extensions`."""
+    url, options = json.dumps(attempt.address_url), f"verify=c, trust_env=False, timeout={TIMEOUT_S}"
+    names = "".join(f", {key}={json.dumps(value)}" for key, value in _name(attempt).items())
+    return f"httpx.Client({options}).get({url}{names})" if names else f"httpx.get({url}, {options})"

@@ -17,8 +17,8 @@ from client.probes.library import answer, failed, listening_context, local_port
 _PROGRAM = """\
 import requests, ssl; from requests.adapters import HTTPAdapter; \
 s = requests.Session(); s.trust_env = False; a = HTTPAdapter(); s.mount("https://", a); v = ssl.TLSVersion.TLSv{tls}; \
-a.init_poolmanager(1, 1, ssl_minimum_version=v, ssl_maximum_version=v); \
-r = s.get({url}, verify={root}, {cert}timeout={timeout}); print(r.text); r.raise_for_status()"""
+a.init_poolmanager(1, 1, ssl_minimum_version=v, ssl_maximum_version=v{name}); \
+r = s.get({url}, {host}verify={root}, {cert}timeout={timeout}); print(r.text); r.raise_for_status()"""
 
 
 class WithRequests(InPython):
@@ -39,7 +39,9 @@ class WithRequests(InPython):
         return _PROGRAM.format(
             root=json.dumps(view.public_root),
             tls=attempt.tls.replace(".", "_"),
-            url=json.dumps(attempt.url),
+            url=json.dumps(attempt.address_url),
+            name=f", server_hostname={json.dumps(view.host)}" if view.address else "",
+            host=f"headers={json.dumps(attempt.host_header)}, " if view.address else "",
             cert=f"cert={json_tuple(attempt.cert, attempt.key)}, " if attempt.cert else "",
             timeout=TIMEOUT_S,
         )
@@ -55,10 +57,12 @@ class WithRequests(InPython):
         with requests.Session() as session:
             session.trust_env = False  # neither proxies nor REQUESTS_CA_BUNDLE, which would override verify
             adapter = HTTPAdapter()
-            adapter.init_poolmanager(1, 1, ssl_context=context)
+            name = view.host if view.address else None
+            adapter.init_poolmanager(1, 1, ssl_context=context, server_hostname=name)
             session.mount("https://", adapter)
             try:
-                response = session.get(attempt.url, verify=view.public_root, cert=cert, timeout=TIMEOUT_S)
+                url, headers = attempt.address_url, attempt.host_header
+                response = session.get(url, headers=headers, verify=view.public_root, cert=cert, timeout=TIMEOUT_S)
             except requests.RequestException as error:
                 return replace(failed(error, context), local_port=local_port(context))
             except OSError as error:  # the key or certificate could not be loaded

@@ -7,6 +7,8 @@ import os
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,14 @@ from server import app as application
 from server.identity import client_identity
 from server.log import _value
 from server.messages import certificates
-from server.settings import SettingsError, equivalent_command, lab_settings, prepare, uvicorn_parameters
+from server.settings import (
+    SettingsError,
+    await_certificate,
+    equivalent_command,
+    lab_settings,
+    prepare,
+    uvicorn_parameters,
+)
 
 
 @pytest.fixture
@@ -127,6 +136,20 @@ def test_who_is_believed_is_in_the_log() -> None:
     proxy = {"LAB_TRUSTED_PROXY": "dns:proxy.example", "LAB_PROXY_HEADER": "X-SSL-Client-Cert"}
     assert lab_settings(proxy).defaults().endswith(", X-SSL-Client-Cert believed from DNS:proxy.example")
     assert "believed" not in lab_settings({"LAB_PROXY_HEADER": "X-SSL-Client-Cert"}).defaults()
+
+
+def test_the_first_certificate_is_waited_for(tmp_path: Path) -> None:
+    files = {"UVICORN_SSL_CERTFILE": str(tmp_path / "cert"), "UVICORN_SSL_KEYFILE": str(tmp_path / "key")}
+    await_certificate(files)  # nobody asked to wait: what is missing is for others to find
+    with pytest.raises(SettingsError, match=r"cert, .*key did not come within 0.2 s\n  try: "):
+        await_certificate(files | {"LAB_CERTIFICATE_WAIT_S": "0.2"})
+    with pytest.raises(SettingsError, match="LAB_CERTIFICATE_WAIT_S: 'soon' is no number of seconds"):
+        await_certificate(files | {"LAB_CERTIFICATE_WAIT_S": "soon"})
+    threading.Timer(0.2, lambda: [(tmp_path / name).touch() for name in ("cert", "key")]).start()
+    start = time.monotonic()
+    await_certificate(files | {"LAB_CERTIFICATE_WAIT_S": "30"})
+    assert time.monotonic() - start < 10
+    assert all((tmp_path / name).exists() for name in ("cert", "key"))
 
 
 def connection(state: Path, name: str | None, **tls: Any) -> HTTPConnection:

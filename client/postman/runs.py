@@ -211,7 +211,8 @@ def _never_matching(port: int) -> tuple[Entry, ...]:
     patterns = (
         f"https://{HOST}:{port % 65535 + 1}/*",
         f"https://{HOST}/*",  # means port 443
-        f"https://server:{port}/*",
+        f"https://{BARE_HOST}:{port}/*",
+        f"https://{HOST.upper()}:{port}/*",
         f"http://{HOST}:{port}/*",
         f" https://{HOST}:{port}/*",
         f"https://{HOST}:{port}",  # a pattern has a path

@@ -49,7 +49,7 @@ _TEXT_KEYS = ("title", "lesson", "what", "why")
 _OPTIONAL_TEXT_KEYS = ("look", "cure")
 _FLAGS = ("common", "dangerous")
 _SERVER_KEYS = ("serves", "trust", "crl", "crl_check")
-_OTHER_KEYS = ("rfc", "credential", "sends", "path", "needs", "expect")
+_OTHER_KEYS = ("rfc", "credential", "sends", "path", "needs", "withheld", "expect")
 _KEYS = (*_TEXT_KEYS, *_OPTIONAL_TEXT_KEYS, *_FLAGS, *_SERVER_KEYS, *_OTHER_KEYS)
 _EXPECTATION_KEYS = tuple(f.name for f in fields(Expectation))
 _NO_CREDENTIAL = "none"
@@ -122,6 +122,7 @@ class _Reader:
             **text,
             common=flags["common"],
             dangerous=flags["dangerous"],
+            withheld=self.withheld(id_, table),
             credential=credential,
             sends=self.word(id_, Sends, table.get("sends", Sends.FULLCHAIN), "sends"),
             server=self.variant(id_, table),
@@ -130,6 +131,12 @@ class _Reader:
             rfc=tuple(rfc),
             expect=expect,
         )
+
+    def withheld(self, id_: str, table: dict[str, Any]) -> tuple[Tls, ...]:
+        versions = table.get("withheld", [])
+        if not isinstance(versions, list):
+            raise self.error(id_, 'withheld must list TLS versions, like ["1.2", "1.3"]')
+        return tuple(self.word(id_, Tls, version, "withheld") for version in versions)
 
     def credential(self, id_: str, table: dict[str, Any]) -> str | None:
         credential = table.get("credential", id_ if id_.startswith("client-") else POSITIVE_CONTROL)

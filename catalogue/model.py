@@ -30,6 +30,18 @@ class Server(StrEnum):
     STOCK = "stock"
 
 
+class Proxy(StrEnum):
+    """What ends TLS and judges the clients in front of the explained server."""
+
+    HAPROXY = "haproxy"
+    NGINX = "nginx"
+
+
+# In which words nginx refuses a client, with status 400: it has the handshake succeed, whatever the certificate is.
+NGINX_NONE = "No required SSL certificate was sent"
+NGINX_FAULTY = "The SSL certificate error"
+
+
 class Tls(StrEnum):
     """A TLS version, as RFC 5246 and RFC 8446 number them."""
 
@@ -132,7 +144,8 @@ class Expectation:
 
     `alert` is the TLS alert's RFC 8446 name and `verify_code` OpenSSL's X509_V_ERR number, both of whoever
     refuses; None where there is none or, with the stock server, where it is not delivered. `problem` is the last part
-    of the type of the problem (RFC 9457) with which the application forbids. `or_not_presented` tells that a tool may
+    of the type of the problem (RFC 9457) with which the application forbids, or what nginx says in its answer 400
+    where it refuses after the handshake. `or_not_presented` tells that a tool may
     refuse to load the credential instead (its security level decides).
     """
 
@@ -161,13 +174,18 @@ class Needs:
     openssl: tuple[int, ...] | None = None
 
 
+# nginx has OpenSSL go on after a verify error and keeps the last: what is no CA (79) has no keyCertSign either (32).
+_LAST_ERROR: dict[int | None, int] = {79: 32}
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One credential presented to one kind of server, with an expectation for each mode.
 
     `path` is what is asked for. `look` is a command that shows the peculiarity in the credential's files, `cure` what
     to do about it; both may be empty. `common` tells that people often meet it. `dangerous` that it is accepted and
-    should not be.
+    should not be. `withheld` are the TLS versions in which wget keeps the certificate to itself when a server names
+    the CAs that it trusts (RFC 8446 4.2.4): Python's `ssl` can't, the proxies do.
     """
 
     id: str
@@ -184,30 +202,63 @@ class Scenario:
     cure: str
     common: bool
     dangerous: bool
+    withheld: tuple[Tls, ...]
     rfc: tuple[str, ...]
     expect: dict[Mode, Expected]
 
-    def expected(self, mode: Mode, tls: Tls, server: Server, tool: Tool = Tool.RAW) -> Expectation:
-        """Return what should happen in a mode, a TLS version, with a kind of server, to a tool.
+    def expected(self, mode: Mode, tls: Tls, server: Server | Proxy, tool: Tool = Tool.RAW) -> Expectation:
+        """Return what should happen in a mode, a TLS version, with a kind of server or a proxy in front, to a tool."""
+        if isinstance(server, Proxy):
+            return self._behind(server, mode, tls, tool)
+        result = self._stated(mode, tls, tool, plain=server is Server.STOCK)
+        return self._of_stock(result) if server is Server.STOCK else result
 
-        The stock server puts nothing about TLS into the request's scope and sends no alert, so there an
-        answer is `served`, or `forbidden` to everybody where a certificate is needed, and a refusal has no reason.
-        """
+    def _stated(self, mode: Mode, tls: Tls, tool: Tool, *, plain: bool) -> Expectation:
         expected = self.expect[mode]
         result = expected.always
-        differences = (
+        for difference in (
             expected.tls12 if tls is Tls.V12 else {},
-            expected.stock if server is Server.STOCK else {},
+            expected.stock if plain else {},
             expected.tools.get(tool, {}),
-        )
-        for difference in differences:
+        ):
             result = combined(result, difference)
-        if server is Server.STOCK and self.path != PUBLIC_PATH and result.outcome in (*ACCEPTED, Outcome.FORBIDDEN):
+        return result
+
+    def _of_stock(self, result: Expectation) -> Expectation:
+        """Return what becomes of an expectation: stock puts nothing about TLS into the scope, and sends no alert.
+
+        So an answer is `served`, or `forbidden` to everybody where a certificate is needed; a refusal has no reason.
+        """
+        if self.path != PUBLIC_PATH and result.outcome in (*ACCEPTED, Outcome.FORBIDDEN):
             return replace(result, outcome=Outcome.FORBIDDEN, problem=TLS_UNKNOWN)
-        if server is Server.STOCK and result.outcome in ACCEPTED:
+        if result.outcome in ACCEPTED:
             return replace(result, outcome=Outcome.SERVED)
-        if server is Server.STOCK and result.outcome is Outcome.REFUSED_BY_SERVER:
+        if result.outcome is Outcome.REFUSED_BY_SERVER:
             return replace(result, alert=None, verify_code=None)
+        return result
+
+    def _behind(self, proxy: Proxy, mode: Mode, tls: Tls, tool: Tool) -> Expectation:
+        """Return what should happen behind a proxy, which verifies as plainly as stock but looks at revocation lists.
+
+        It names the CAs that it trusts. nginx has a handshake succeed whatever the certificate is, and refuses it, or
+        its absence, with an answer 400; what OpenSSL itself refuses, a wrong key's signature, ends in an alert.
+        """
+        result = self._stated(mode, tls, tool, plain=self.server.crl is Crl.NONE)
+        absent = self.credential is None
+        if mode is not Mode.OFF and tls in self.withheld and tool is Tool.WGET:
+            absent = True
+            nobody = Expectation(Outcome.ANONYMOUS)
+            if mode is Mode.REQUIRED:
+                alert = "handshake_failure" if tls is Tls.V12 else "certificate_required"
+                nobody = Expectation(Outcome.REFUSED_BY_SERVER, alert)
+            result = replace(nobody, or_not_presented=result.or_not_presented)
+        if proxy is Proxy.HAPROXY or result.outcome is not Outcome.REFUSED_BY_SERVER:
+            return result
+        if not absent and self.expect[mode].always.outcome is Outcome.NOT_PRESENTED:  # key and certificate are no pair
+            return replace(result, alert="decrypt_error", verify_code=None)
+        if absent or result.verify_code:
+            code = _LAST_ERROR.get(result.verify_code, result.verify_code)
+            return replace(result, alert=None, verify_code=code, problem=NGINX_NONE if absent else NGINX_FAULTY)
         return result
 
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from catalogue import Crl, LabError, Mode, Server, Tls, Trust, nearest
+from catalogue import Crl, LabError, Mode, Proxy, Server, Tls, Trust, nearest
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -81,7 +81,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
     from client.matrix import SERVERS, attempts, run
 
     mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
-    server = _word(Server, arguments.server, "server", "make up SERVER=explained") if arguments.server else None
+    server = _server(arguments.server) if arguments.server else None
     report.remove(SERVERS if arguments.servers else mode, reports_folder(os.environ))
     lab = open_lab(os.environ)
     verbose = os.environ.get("LAB_VERBOSE", "") not in ("", "0")
@@ -220,6 +220,10 @@ _COMMANDS = {
     "observe": _observe,
     "document": _document,
 }
+
+
+def _server(value: str) -> Server | Proxy:
+    return Proxy(value) if value in tuple(Proxy) else _word(Server, value, "server", "make up SERVER=explained")
 
 
 def _word(kind: type[E], value: str, what: str, cure: str) -> E:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalogue import Catalogue, Mode, Scenario
+from catalogue import NGINX_FAULTY, NGINX_NONE, Catalogue, Mode, Scenario
 from client.errors import Family, families
 from client.lab import knobs
 from client.observations import Observation
@@ -19,8 +19,9 @@ def scenarios(known: Catalogue) -> str:
         "# Scenarios\n",
         "Each presents one credential to one kind of server. Expectations follow from the rules that are cited; where",
         "a tool or OpenSSL differs from the rule, the text says so. The verify errors are OpenSSL's (X509_V_ERR), the",
-        "alerts those of RFC 8446 section 6. One attempt: `make probe S=<scenario> PROBE=curl`. Error texts:",
-        "[errors.md](errors.md).\n",
+        "alerts those of RFC 8446 section 6. With PROXY=nginx a refusal for a certificate, or for none, is an answer",
+        f'400 instead of an alert: "{NGINX_FAULTY}" or "{NGINX_NONE}".',
+        "One attempt: `make probe S=<scenario> PROBE=curl`. Error texts: [errors.md](errors.md).\n",
     ]
     for lesson, title in known.lessons.items():
         members = [scenario for scenario in known.scenarios.values() if scenario.lesson == lesson]

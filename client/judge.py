@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from catalogue import ACCEPTED, NON_OUTCOMES, Expectation, Outcome, Server, Tls
+from catalogue import ACCEPTED, NON_OUTCOMES, Expectation, Outcome, Proxy, Server, Tls
 from client.lab import Attempt
 from client.observe import Observed
 
@@ -42,7 +42,7 @@ class Result:
 
 
 def judge(
-    expected: Expectation, observed: Observed, credential_sha256: str | None, server: Server
+    expected: Expectation, observed: Observed, credential_sha256: str | None, server: Server | Proxy
 ) -> tuple[Verdict | None, str]:
     """Compare what was seen with what should have happened.
 
@@ -63,7 +63,7 @@ def judge(
         return (Verdict.WRONG_ACCEPT if further else Verdict.WRONG_REFUSE), fact
     if observed.outcome is Outcome.AUTHENTICATED and observed.sha256 != credential_sha256:
         return Verdict.WRONG_ACCEPT, f"authenticated as another certificate: {observed.sha256}"
-    if server is Server.EXPLAINED or observed.outcome is not Outcome.REFUSED_BY_SERVER:
+    if server is not Server.STOCK or observed.outcome is not Outcome.REFUSED_BY_SERVER:
         wrong_alert = observed.outcome is Outcome.REFUSED_BY_SERVER and observed.alert != expected.alert
         wrong_code = observed.verify_code is not None and observed.verify_code != expected.verify_code
         if wrong_alert or wrong_code or observed.problem != expected.problem:
@@ -81,7 +81,9 @@ def describe(what: Expectation | Observed) -> str:
     words = [what.outcome.replace("_", " ")]
     verify_error = f"verify error {what.verify_code}" if what.verify_code else ""
     if what.outcome is Outcome.REFUSED_BY_SERVER:
-        words.append(f"({', '.join(filter(None, (what.alert or 'reason not delivered', verify_error)))})")
+        words.append(
+            f"({', '.join(filter(None, (what.alert or what.problem or 'reason not delivered', verify_error)))})"
+        )
     elif verify_error or what.problem:
         words.append(f"({verify_error or what.problem})")
     if isinstance(what, Expectation) and what.or_not_presented:

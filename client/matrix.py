@@ -17,6 +17,7 @@ from catalogue import (
     LabError,
     Mode,
     Outcome,
+    Proxy,
     Scenario,
     Server,
     Tls,
@@ -31,6 +32,7 @@ from client.server_log import ServerLog
 SERVERS = "servers"
 _READY_S = 20.0
 _POLL_S = 0.05
+_LOGGED_S = 2.0
 
 
 class LabBroken(LabError):
@@ -39,9 +41,12 @@ class LabBroken(LabError):
 
 @dataclass(frozen=True)
 class Answered:
-    """Who answered the positive control: the kind of server, and the OpenSSL (major, minor) that it is built on."""
+    """Who answered the positive control: the kind of server, or the proxy in front of it.
 
-    server: Server
+    `openssl` is the version (major, minor) that the server is built on; a proxy of the lab is built on the same.
+    """
+
+    server: Server | Proxy
     openssl: tuple[int, ...] | None = None
 
 
@@ -51,7 +56,7 @@ class Matrix:
 
     name: str
     mode: Mode
-    server: Server
+    server: Server | Proxy
     catalogue: Catalogue
     results: tuple[Result, ...]
     versions: dict[str, str]
@@ -80,7 +85,7 @@ class Matrix:
 def run(
     lab: Lab,
     mode: Mode,
-    told: Server | None,
+    told: Server | Proxy | None,
     seen: Callable[[Result], None] = lambda _: None,
     *,
     servers: bool = False,
@@ -120,7 +125,7 @@ def attempts(scenarios: Sequence[Scenario]) -> Iterator[tuple[Scenario, Probe, T
     return ((scenario, probe, tls) for scenario in scenarios for probe in PROBES.values() for tls in Tls)
 
 
-def control(lab: Lab, told: Server | None = None) -> Answered:
+def control(lab: Lab, told: Server | Proxy | None = None) -> Answered:
     """Do the positive control: the good credential must be answered, in TLS 1.2 and 1.3. Returns who answered.
 
     Raises:
@@ -130,10 +135,11 @@ def control(lab: Lab, told: Server | None = None) -> Answered:
         observed = PROBES["raw"].run(lab.attempt(lab.catalogue.scenarios[POSITIVE_CONTROL], tls))
         if observed.outcome not in ACCEPTED:
             raise _broken(lab, observed)
-    server = Server.STOCK if observed.outcome is Outcome.SERVED else Server.EXPLAINED
+    served = Server.STOCK if observed.outcome is Outcome.SERVED else Server.EXPLAINED
+    server = next((proxy for proxy in Proxy if observed.via.endswith(f" {proxy}")), served)
     if told and server is not told:
-        fact = f"SERVER={told} was asked for, but the server that answers is {server}"
-        raise LabBroken("nothing was judged", fact, f"make up SERVER={told}")
+        fact = f"{knob(told)} was asked for, but the server that answers is {server}"
+        raise LabBroken("nothing was judged", fact, f"make up {knob(told)}")
     return Answered(server, openssl_version(observed.openssl))
 
 
@@ -148,7 +154,7 @@ def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, an
     log = ServerLog(lab.log_of(scenario.server))
     unreadable = attempt.unreadable()  # what no tool could load is no evidence about this credential
     seen = Observed(Outcome.PROBE_ERROR, detail=unreadable) if unreadable else probe.run(attempt)
-    observed = _with_log(seen, attempt, log)
+    observed = _with_log(seen, attempt, log, 0.0 if answered.server is Server.STOCK else _LOGGED_S)
     verdict, reason = judge(expected, observed, attempt.issued.sha256 if attempt.issued else None, answered.server)
     refused = observed.outcome is Outcome.REFUSED_BY_SERVER
     silent = refused and expected.verify_code and observed.verify_code is None
@@ -174,20 +180,26 @@ def _lacking(probe: Probe, attempt: Attempt, answered: Answered) -> str | None:
     return probe.lacks(attempt)
 
 
-def _with_log(observed: Observed, attempt: Attempt, log: ServerLog) -> Observed:
+def _with_log(observed: Observed, attempt: Attempt, log: ServerLog, wait_s: float) -> Observed:
     """Add what the server's log says of an attempt: of this connection where the tool tells its port.
 
     Else it is a line about the same certificate, written during the attempt; that is shown, and not judged.
     """
+    refused = observed.outcome is Outcome.REFUSED_BY_SERVER
     if observed.local_port:
-        refusal = log.by_port(observed.local_port)
-        if refusal and observed.outcome is Outcome.REFUSED_BY_SERVER:
+        refusal = log.by_port(observed.local_port, wait_s if refused else 0.0)
+        if refusal and refused:
             observed = replace(observed, verify_code=refusal.verify_code)
-    elif attempt.issued and observed.outcome is Outcome.REFUSED_BY_SERVER:
+    elif attempt.issued and refused:
         refusal = log.by_subject(attempt.issued.subject, attempt.tls)
     else:
         return observed
     return replace(observed, log=refusal.line) if refusal else observed
+
+
+def knob(server: Server | Proxy) -> str:
+    """Return what to add to `make up` for a kind of server, or a proxy."""
+    return f"PROXY={server}" if isinstance(server, Proxy) else f"SERVER={server}"
 
 
 def _await(lab: Lab, variant: Variant) -> None:

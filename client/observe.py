@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from catalogue import ALERTS, Outcome, alert_name
+from catalogue import ALERTS, NGINX_FAULTY, NGINX_NONE, Outcome, alert_name
 
 TIMEOUT_S = 10.0
 
@@ -16,7 +16,8 @@ _PACKED = re.compile(r"error:([0-9A-Fa-f]{8}):")
 _FIRST_ALERT_REASON = 1000
 _PROBLEM_JSON = "application/problem+json"
 _PROBLEM_TYPE = "tag:mtls-lab.test,2026:"
-_OK, _FORBIDDEN = 200, 403
+_OK, _BAD_REQUEST, _FORBIDDEN = 200, 400, 403
+_NGINX = re.compile(rf"<title>400 ({NGINX_NONE}|{NGINX_FAULTY})</title>.*<hr><center>nginx\b", re.S)
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class Observed:
 
     `alert` is the RFC 8446 name of the alert that the server sent, None if none arrived. `verify_code` is the
     verify error (X509_V_ERR) of whoever refused, None where the probe can't see it: a server sends only the
-    alert. `problem` is the last part of the type of the problem (RFC 9457) with which the application forbade.
+    alert. `problem` is the last part of the type of the problem (RFC 9457) with which the application forbade, or what
+    nginx said when it refused.
     `sha256` is the certificate that the server says it saw. `detail` is the tool's own words, in a line;
     `output` all that it said; `exit_status` its exit status, None for a library. `local_port` is the client's end
-    of the connection, None where the tool does not tell. `openssl` is what the server says it is built on. `log` is
-    the server's log line about the refusal.
+    of the connection, None where the tool does not tell. `openssl` is what the server says it is built on, `via` what
+    is in front of it, of the field Via (RFC 9110 7.6.3). `log` is the server's log line about the refusal.
     """
 
     outcome: Outcome
@@ -42,6 +44,7 @@ class Observed:
     exit_status: int | None = None
     local_port: int | None = None
     openssl: str = ""
+    via: str = ""
     log: str = ""
 
 
@@ -56,12 +59,14 @@ def http_answer(status: int, body: bytes | str, detail: str, media_type: str | N
         return answered(body)
     if status == _FORBIDDEN and media_type in (_PROBLEM_JSON, None):
         return forbidden(body, detail)
+    if status == _BAD_REQUEST and media_type in ("text/html", None) and (said := _NGINX.search(_text(body))):
+        return Observed(Outcome.REFUSED_BY_SERVER, problem=said[1], detail=detail)
     return Observed(Outcome.PROBE_ERROR, detail=f"HTTP status {status}, {media_type or 'no media type shown'}")
 
 
 def forbidden(body: bytes | str, detail: str) -> Observed:
     """Read an answer with status 403. Only a problem of the lab's application says that this application forbids."""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    text = _text(body)
     try:
         problem = json.loads(text)
         kind = str(problem["type"])
@@ -74,7 +79,7 @@ def forbidden(body: bytes | str, detail: str) -> Observed:
 
 def answered(body: bytes | str) -> Observed:
     """Read an answer with status 200: on every path of the lab it says who is calling."""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else body
+    text = _text(body)
     try:
         document = json.loads(text)
         identity, tls, openssl = document["identity"], document["tls"], str(document["openssl"])
@@ -85,6 +90,10 @@ def answered(body: bytes | str) -> Observed:
         return Observed(Outcome.AUTHENTICATED, sha256=identity["sha256"], output=text, openssl=openssl)
     except (ValueError, KeyError, TypeError):
         return Observed(Outcome.PROBE_ERROR, detail=f"not the lab's answer: {body[:200]!r}")
+
+
+def _text(body: bytes | str) -> str:
+    return body.decode(errors="replace") if isinstance(body, bytes) else body
 
 
 def refused(alert: str | None, detail: str) -> Observed:

@@ -22,6 +22,7 @@ from catalogue import (
     Expectation,
     Mode,
     Outcome,
+    Proxy,
     Scenario,
     Server,
     Tls,
@@ -30,7 +31,7 @@ from catalogue import (
 from client import errors
 from client.judge import Result, Verdict, describe
 from client.lab import knobs
-from client.matrix import SERVERS, Matrix
+from client.matrix import SERVERS, Matrix, knob
 from client.observations import Observation
 from client.probes import PROBES
 
@@ -66,7 +67,7 @@ def matrix(console: Console, done: Matrix, runtime: str, verbose: bool) -> None:
     for result in done.results:
         rows.setdefault(result.scenario, []).append(result)
     table = Table(
-        title=f"{_title(done)}, SERVER={done.server}, RUNTIME={runtime}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=f"{_title(done)}, {knob(done.server)}, RUNTIME={runtime}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.add_column("scenario", no_wrap=True)
     if verbose:
@@ -219,7 +220,7 @@ def error(console: Console, text: str, known: Catalogue, observations: list[Obse
 
 
 def in_words(scenario: Scenario, mode: Mode) -> str:
-    """Say what should happen in a mode, and what differs in TLS 1.2, with the stock server and with single tools."""
+    """Say what should happen in a mode, and what differs in TLS 1.2, with other servers and with single tools."""
     always = scenario.expected(mode, Tls.V13, Server.EXPLAINED)
     words = [_words(always) + _verify_error(always)]
     tls12 = scenario.expected(mode, Tls.V12, Server.EXPLAINED)
@@ -228,6 +229,11 @@ def in_words(scenario: Scenario, mode: Mode) -> str:
     if scenario.expect[mode].stock or (scenario.path != PUBLIC_PATH and always.outcome in ACCEPTED):
         stock = scenario.expected(mode, Tls.V13, Server.STOCK)
         words.append(f"SERVER=stock: {_words(stock).removesuffix(', reason not delivered')}")
+    behind = scenario.expected(mode, Tls.V13, Proxy.HAPROXY)
+    if behind != always:
+        words.append(f"PROXY=haproxy, PROXY=nginx: {_words(behind)}")
+    if scenario.withheld and mode is not Mode.OFF:
+        words.append(f"with PROXY=..., wget in TLS {' and '.join(scenario.withheld)}: as without a certificate")
     tools: dict[str, list[str]] = {}
     for tool in Tool:
         differs = scenario.expected(mode, Tls.V13, Server.EXPLAINED, tool)
@@ -254,6 +260,7 @@ def _words(expected: Expectation) -> str:
     if expected.outcome is Outcome.REFUSED_BY_SERVER:
         alert = expected.alert
         words = f"refused {ALERTS[alert]} {alert}" if alert else "refused, reason not delivered"
+        words = f"refused 400 {expected.problem}" if expected.problem else words
     if expected.outcome is Outcome.FORBIDDEN:
         words = f"forbidden 403 {expected.problem}"
     return f"{words}, or not presented" if expected.or_not_presented else words

@@ -3,7 +3,7 @@
 # lab's client looks up why it was refused.
 set -e
 mkfifo /tmp/log
-(tee /lab/log/proxy.log </tmp/log &) # in the background, as nobody's child
+(tee /lab/log/$1.log </tmp/log &) # in the background, as nobody's child
 exec >/tmp/log 2>&1
 
 case $1 in

@@ -3,8 +3,13 @@
 set -e
 . scripts/elsewhere.sh
 start=$(date +%s)
-case $PROXY in none | '') PROXY=none behind= ;; *) behind=", PROXY=$PROXY" ;; esac
-export PROXY
+behind=", PROXY=$PROXY"
+case $PROXY in
+none | '') PROXY=none behind= ;;
+haproxy) LAB_PROXY_HEADER=Client-Cert ;;
+nginx) LAB_PROXY_HEADER=X-SSL-Client-Cert ;;
+esac
+export PROXY LAB_PROXY_HEADER
 echo "RUNTIME=compose ($WHY: a Docker engine answers), MODE=$MODE, SERVER=$SERVER$behind" >&2
 
 sh scripts/images.sh ca server client

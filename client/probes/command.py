@@ -63,5 +63,5 @@ def raw_response(said: bytes) -> Observed | None:
     if not response:
         return None
     media_type = _MEDIA_TYPE.search(response[3])
-    body = response[4][: response[4].rfind(b"}") + 1]  # gnutls-cli says behind it that the connection was closed
+    body = response[4][: max(response[4].rfind(b"}"), response[4].rfind(b">")) + 1]  # gnutls-cli says more behind it
     return http_answer(int(response[2]), body, response[1].decode(), media_type[1].decode() if media_type else None)

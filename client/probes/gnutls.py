@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from catalogue import Outcome, Tool, alert_name
 from client.lab import Attempt
-from client.observe import TIMEOUT_S, Observed, answered, forbidden, refused
+from client.observe import TIMEOUT_S, Observed, answered, http_answer, refused
 from client.probes.command import Ran, output, raw_response, run
 
 _ALERT = re.compile(r"Alert\[2\|(\d+)\] - .* - was received|Received alert \[(\d+)\]")
@@ -32,7 +32,7 @@ _CLOSED = re.compile(
     r"non-properly terminated|terminated the connection|Error in the pu(?:ll|sh) function|reset by peer", re.I
 )
 _WGET_NETWORK = 4  # its exit status for a connection that failed; it may say no more
-_WGET_FORBIDDEN = re.compile(r"ERROR 403: .*")
+_WGET_REFUSED = re.compile(r"ERROR (400|403): .*")
 _WGET_HTTP_ERROR = 8
 _CHATTER = re.compile(r"^(WARNING:|Processed|Resolving|Connecting|- |\||\s*$)|Giving up")
 
@@ -102,9 +102,9 @@ class Wget:
         return _told(done, self._read(done))
 
     def _read(self, done: Ran) -> Observed:
-        said = _WGET_FORBIDDEN.search(done.stderr)
+        said = _WGET_REFUSED.search(done.stderr)
         if done.status == _WGET_HTTP_ERROR and said:
-            return forbidden(done.stdout, said[0])
+            return http_answer(int(said[1]), done.stdout, said[0])
         return answered(done.stdout) if done.status == 0 else _failed(done)
 
     def _argv(self, attempt: Attempt) -> list[str]:

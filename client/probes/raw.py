@@ -159,4 +159,5 @@ def _http_answer(data: bytes) -> Observed:
     except http.client.HTTPException as error:
         return Observed(Outcome.PROBE_ERROR, detail=f"no HTTP response: {error!r}")
     status_line = f"HTTP/1.1 {response.status} {response.reason}"
-    return http_answer(response.status, body, status_line, response.getheader("content-type"))
+    observed = http_answer(response.status, body, status_line, response.getheader("content-type"))
+    return replace(observed, via=response.getheader("via") or "")

@@ -49,7 +49,7 @@ class WithHttpx(InPython):
                 response = client.get(attempt.address_url, **_name(attempt))
         except httpx.HTTPError as error:
             return replace(failed(error, context), local_port=local_port(context))
-        return answer(response)
+        return replace(answer(response), local_port=local_port(context))
 
 
 def _name(attempt: Attempt) -> dict[str, Any]:

@@ -67,4 +67,4 @@ class WithRequests(InPython):
                 return replace(failed(error, context), local_port=local_port(context))
             except OSError as error:  # the key or certificate could not be loaded
                 return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
-        return answer(response)
+        return replace(answer(response), local_port=local_port(context))

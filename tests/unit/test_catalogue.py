@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import catalogue
 from catalogue import (
     ALERTS,
+    NGINX_FAULTY,
+    NGINX_NONE,
     PUBLIC_PATH,
     VERIFY_ERRORS,
     CatalogueError,
@@ -17,6 +20,7 @@ from catalogue import (
     Expectation,
     Mode,
     Outcome,
+    Proxy,
     Server,
     Tls,
     Tool,
@@ -151,6 +155,56 @@ def test_stock_looks_nobody_up() -> None:
     for scenario in catalogue.load().scenarios.values():
         if scenario.id.startswith("crl-"):
             assert scenario.expected(Mode.REQUIRED, Tls.V13, Server.STOCK) == Expectation(Outcome.SERVED)
+
+
+def test_a_proxy_refuses_whom_the_server_refuses_but_for_strictness() -> None:
+    """HAProxy with the same alert, nginx with an answer 400; what only a strict verifier minds gets through."""
+    milder = set()
+    for scenario in catalogue.load().of(default_server=True):
+        for mode, tls in itertools.product(Mode, Tls):
+            always = scenario.expected(mode, tls, Server.EXPLAINED)
+            haproxy = scenario.expected(mode, tls, Proxy.HAPROXY)
+            nginx = scenario.expected(mode, tls, Proxy.NGINX)
+            assert nginx.outcome is haproxy.outcome
+            if haproxy != always:
+                assert haproxy == Expectation(Outcome.AUTHENTICATED)
+                milder.add(scenario.id)
+            if nginx != haproxy:
+                assert haproxy.outcome is Outcome.REFUSED_BY_SERVER
+                assert nginx.problem == (NGINX_FAULTY if scenario.credential else NGINX_NONE)
+                assert nginx.alert is None
+    assert milder == {"client-no-aki", "client-ca-not-critical", "client-ca-no-key-usage"}
+
+
+def test_a_proxy_looks_up_revocation_lists() -> None:
+    revoked = catalogue.load().scenarios["crl-revoked"]
+    assert revoked.expected(Mode.REQUIRED, Tls.V13, Proxy.HAPROXY).verify_code == 23
+    assert revoked.expected(Mode.REQUIRED, Tls.V13, Proxy.NGINX) == Expectation(
+        Outcome.REFUSED_BY_SERVER, None, 23, NGINX_FAULTY
+    )
+
+
+def test_wget_keeps_to_itself_what_a_proxy_does_not_name() -> None:
+    for scenario in catalogue.load().scenarios.values():
+        for tls, proxy in itertools.product(scenario.withheld, Proxy):
+            optional = scenario.expected(Mode.OPTIONAL, tls, proxy, Tool.WGET)
+            assert optional.outcome is Outcome.ANONYMOUS
+            required = scenario.expected(Mode.REQUIRED, tls, proxy, Tool.WGET)
+            assert required.outcome is Outcome.REFUSED_BY_SERVER
+            assert required.problem == (NGINX_NONE if proxy is Proxy.NGINX else None)
+            for tool in set(Tool) - {Tool.WGET}:
+                assert scenario.expected(Mode.OPTIONAL, tls, proxy, tool).outcome is not Outcome.ANONYMOUS
+
+
+def test_what_nginx_calls_otherwise() -> None:
+    """Told to go on, OpenSSL finds a second thing wrong; and sees a signature that the explained server never sees."""
+    scenarios = catalogue.load().scenarios
+    for id_ in ("client-intermediate-not-ca", "client-intermediate-no-cert-sign"):
+        assert scenarios[id_].expected(Mode.REQUIRED, Tls.V13, Proxy.NGINX).verify_code == 32
+        assert scenarios[id_].expected(Mode.REQUIRED, Tls.V13, Proxy.HAPROXY).verify_code == 79
+    for id_ in ("client-wrong-key", "client-wrong-chain-order"):
+        gnutls = scenarios[id_].expected(Mode.REQUIRED, Tls.V13, Proxy.NGINX, Tool.GNUTLS)
+        assert (gnutls.alert, gnutls.verify_code, gnutls.problem) == ("decrypt_error", None, None)
 
 
 def test_a_command_names_the_port_as_the_person_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from catalogue import ALERTS, Expectation, Outcome, Server, alert_name
+from catalogue import ALERTS, NGINX_FAULTY, NGINX_NONE, Expectation, Outcome, Proxy, Server, alert_name
 from client.judge import Verdict, judge
 from client.observe import Observed, alert_of_packed, alert_of_reason, answered, http_answer, openssl_version
 
@@ -16,6 +16,7 @@ NO_REASON = Expectation(Outcome.REFUSED_BY_SERVER)
 WEAK = Expectation(Outcome.REFUSED_BY_SERVER, "bad_certificate", 66, or_not_presented=True)
 NOT_PRESENTED = Expectation(Outcome.NOT_PRESENTED)
 FORBIDDEN = Expectation(Outcome.FORBIDDEN, problem="certificate-forbidden")
+BY_NGINX = Expectation(Outcome.REFUSED_BY_SERVER, verify_code=10, problem=NGINX_FAULTY)
 BY_CLIENT = Expectation(Outcome.REFUSED_BY_CLIENT, verify_code=20)
 
 MINE = "aa"
@@ -27,8 +28,8 @@ forbidden = Observed(Outcome.FORBIDDEN, problem="certificate-forbidden")
 nobody_to_it = Observed(Outcome.FORBIDDEN, problem="certificate-required")
 
 
-def refused(alert: str | None, code: int | None = None) -> Observed:
-    return Observed(Outcome.REFUSED_BY_SERVER, alert, code)
+def refused(alert: str | None, code: int | None = None, problem: str | None = None) -> Observed:
+    return Observed(Outcome.REFUSED_BY_SERVER, alert, code, problem)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,15 @@ def refused(alert: str | None, code: int | None = None) -> Observed:
         (SERVED, forbidden, "stock", Verdict.WRONG_REFUSE),
         (EXPIRED, forbidden, "explained", Verdict.WRONG_ACCEPT),  # it got through the handshake
         (NO_REASON, forbidden, "stock", Verdict.WRONG_ACCEPT),
+        (BY_NGINX, refused(None, 10, NGINX_FAULTY), "nginx", Verdict.PASS),
+        (BY_NGINX, refused(None, None, NGINX_FAULTY), "nginx", Verdict.PASS),
+        (BY_NGINX, refused(None, 12, NGINX_FAULTY), "nginx", Verdict.WRONG_REASON),
+        (BY_NGINX, refused(None, None, NGINX_NONE), "nginx", Verdict.WRONG_REASON),
+        (BY_NGINX, refused("certificate_expired", 10), "nginx", Verdict.WRONG_REASON),
+        (BY_NGINX, as_me, "nginx", Verdict.WRONG_ACCEPT),
+        (EXPIRED, refused(None, 10, NGINX_FAULTY), "haproxy", Verdict.WRONG_REASON),
+        (EXPIRED, refused("certificate_expired", 10), "haproxy", Verdict.PASS),
+        (EXPIRED, refused(None), "haproxy", Verdict.WRONG_REASON),
         (NOT_PRESENTED, forbidden, "explained", Verdict.WRONG_ACCEPT),
         (NOT_PRESENTED, Observed(Outcome.NOT_PRESENTED), "explained", Verdict.PASS),
         (NOT_PRESENTED, anonymous, "explained", Verdict.WRONG_ACCEPT),
@@ -81,7 +91,8 @@ def refused(alert: str | None, code: int | None = None) -> Observed:
     ],
 )
 def test_truth_table(expected: Expectation, observed: Observed, server: str, verdict: Verdict | None) -> None:
-    found, reason = judge(expected, observed, MINE, Server(server))
+    who = Proxy(server) if server in tuple(Proxy) else Server(server)
+    found, reason = judge(expected, observed, MINE, who)
     assert found is verdict
     assert bool(reason) == (verdict is not Verdict.PASS)
 
@@ -145,6 +156,43 @@ def test_a_problem_of_the_labs_is_forbidden(media_type: str | None) -> None:
 )
 def test_what_is_not_the_labs_is_no_forbidden(status: int, body: bytes, media_type: str | None) -> None:
     """A proxy's 403, or another status, says nothing about what the lab's application decided."""
+    assert http_answer(status, body, "", media_type).outcome is Outcome.PROBE_ERROR
+
+
+NGINX = """<html>
+<head><title>400 The SSL certificate error</title></head>
+<body>
+<center><h1>400 Bad Request</h1></center>
+<center>The SSL certificate error</center>
+<hr><center>nginx/1.26.3</center>
+</body>
+</html>
+"""
+
+
+@pytest.mark.parametrize("text", [NGINX_FAULTY, NGINX_NONE])
+@pytest.mark.parametrize("media_type", ["text/html", None])
+def test_nginx_refuses_with_400_and_its_own_words(text: str, media_type: str | None) -> None:
+    seen = http_answer(400, NGINX.replace(NGINX_FAULTY, text), "400", media_type)
+    assert (seen.outcome, seen.alert, seen.problem) == (Outcome.REFUSED_BY_SERVER, None, text)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "media_type"),
+    [
+        (400, NGINX.replace(NGINX_FAULTY, "Request Header Or Cookie Too Large"), "text/html"),
+        (400, NGINX.replace(NGINX_FAULTY, "The plain HTTP request was sent to HTTPS port"), "text/html"),
+        (400, NGINX.replace("nginx", "another"), "text/html"),
+        (400, NGINX, "application/problem+json"),
+        (400, "Invalid HTTP request received.", "text/plain; charset=utf-8"),
+        (400, NGINX_FAULTY, None),
+        (403, NGINX, "text/html"),
+        (200, NGINX, "text/html"),
+        (400, '{"type": "tag:mtls-lab.test,2026:client-cert-malformed", "status": 400}', "application/problem+json"),
+    ],
+)
+def test_another_400_is_no_refusal(status: int, body: str, media_type: str | None) -> None:
+    """Neither nginx's for other reasons nor the application's own."""
     assert http_answer(status, body, "", media_type).outcome is Outcome.PROBE_ERROR
 
 

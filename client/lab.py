@@ -52,7 +52,9 @@ class View:
         """Return the view of a server whose certificate is for a name, which need not lead to this machine."""
         if not name or name == self.host:
             return self
-        return replace(self, url=f"https://{name}:{self.port}", address="127.0.0.1" if self.host == "localhost" else "")
+        elsewhere = self.host if name == "localhost" else ""  # which leads to whoever asks
+        address = "127.0.0.1" if self.host == "localhost" else elsewhere
+        return replace(self, url=f"https://{name}:{self.port}", address=address)
 
 
 @dataclass(frozen=True)

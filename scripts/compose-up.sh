@@ -48,7 +48,7 @@ served_before=$LAB_ELSEWHERE
 if [ -n "$LAB_SERVER_CERT_DIR" ]; then
     export LAB_SERVED=/lab/server-tls/elsewhere
     from_folder
-    export LAB_ALIAS="$LAB_ELSEWHERE"
+    [ "$LAB_ELSEWHERE" = localhost ] || export LAB_ALIAS="$LAB_ELSEWHERE"
 elif [ "$PUBLIC_CA" = acme ]; then
     export LAB_SERVED=/etc/letsencrypt/live/mtls-lab.test LAB_CERTIFICATE_WAIT_S=60
     . scripts/acme.sh

@@ -80,7 +80,7 @@ class Curl:
         return [
             *("curl", "-q", "-sSv", "--noproxy", "*", "--max-time", f"{TIMEOUT_S:.0f}"),
             *(f"--tlsv{attempt.tls}", "--tls-max", attempt.tls),
-            *(("--resolve", f"{view.host}:{view.port}:{view.address}") if view.address else ()),
+            *(("--connect-to", f"::{view.address}:") if view.address else ()),
             *("--cacert", view.public_root),
             *credential,
             attempt.url,

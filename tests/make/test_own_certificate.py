@@ -1,0 +1,103 @@
+"""LAB_SERVER_CERT_DIR: the server has a certificate that another CA issued. test_acme.py has it in Docker, too."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from other_ca import Other
+from running import unused_port
+from workshop import Workshop, clean_environ, repository_copy
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    environ = clean_environ() | {
+        "RUNTIME": "local",
+        "PORT": str(unused_port()),
+        "COMPOSE_PROJECT_NAME": f"mtls-lab-own-{os.getpid()}",
+    }
+    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "local", environ)
+    yield workshop
+    assert workshop.make("clean").returncode == 0
+
+
+def served(lab: Workshop) -> str:
+    """Return the serial that the server says it has."""
+    serials: list[str] = re.findall(r"tls_(?:re)?loaded .*serial=(\w+)", lab.make("logs").stdout)
+    return serials[-1]
+
+
+def authenticated(lab: Workshop) -> bool:
+    done = lab.make("probe", "S=client-good", "PROBE=curl")
+    return done.stdout.endswith("outcome: authenticated\n")
+
+
+def own_certificate(lab: Workshop, folder: Path, name: str) -> None:
+    """Serve one, renew it under the server, be refused for bad ones, and go back."""
+    other, knob = Other(), f"LAB_SERVER_CERT_DIR={folder}"
+    other.write(folder, other.leaf(name))
+    text = lab.up(knob)
+    assert re.search(r"--ssl-certfile \S*server-tls/elsewhere/fullchain.pem", text)
+    assert f"URL            https://{name}:{lab.port}" in text
+    commands = [line.strip() for line in text.splitlines() if line.startswith(("  curl ", "  printf "))]
+    anonymous, good, by_hand = (lab.run("sh", "-c", command) for command in commands)
+    assert "alert certificate required" in anonymous.stderr
+    assert good.stdout.startswith('{"message":"Hello, client-good!"'), good.stderr
+    assert by_hand.stdout.startswith("HTTP/1.1 200 OK"), by_hand.stderr
+    assert authenticated(lab)
+    server, before = lab.server_id(), served(lab)
+
+    other.write(folder, other.leaf(name))
+    lab.up(knob)
+    assert (lab.server_id(), served(lab) != before) == (server, True)  # taken over, not started again
+    assert authenticated(lab)
+    assert "its own ACME client renews that" in lab.make("renew").stderr
+
+    renewed = served(lab)
+    bad = {
+        "expired on": other.leaf(name, ends=timedelta(minutes=-1)),
+        "is not the key of the first certificate": Other().leaf(name),
+        "no root vouches": other.leaf(name).split(b"-----END")[0] + b"-----END CERTIFICATE-----\n",
+    }
+    for fact, fullchain in bad.items():
+        other.write(folder, fullchain)
+        refused = lab.make("up", knob)
+        assert re.search(rf"error: could not serve the certificate of another CA: .*{fact}.*\n  try: ", refused.stderr)
+        assert re.search(r"make: \*\*\* .*Error 2", refused.stderr)
+    (folder / "privkey.pem").unlink()
+    refused = lab.make("up", knob)
+    assert f"could not use LAB_SERVER_CERT_DIR: there is no {folder}/privkey.pem\n  try: " in refused.stderr
+    assert (lab.server_id(), served(lab)) == (server, renewed)
+    assert authenticated(lab)
+
+    assert f"URL            https://localhost:{lab.port}" in lab.up()
+    assert authenticated(lab)
+    assert "make rotate WHAT=server" in lab.make("renew").stderr
+
+
+def test_a_certificate_of_ones_own(local: Workshop, tmp_path: Path) -> None:
+    own_certificate(local, tmp_path, "lab.example")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (("PUBLIC_CA=letsencrypt",), "unknown PUBLIC_CA: 'letsencrypt' is none of lab acme"),
+        (("LAB_SERVER_CERT_DIR=/nowhere",), "could not use LAB_SERVER_CERT_DIR: /nowhere is no folder"),
+        (("LAB_SERVER_CERT_DIR=.", "SERVER_CREDENTIAL=server-expired"), "could not serve server-expired: "),
+        (("LAB_SERVER_CERT_DIR=.", "PUBLIC_CA=acme"), "could not choose a certificate: "),
+        (("PUBLIC_CA=acme",), "make up PUBLIC_CA=acme needs Docker: RUNTIME is local (as asked)"),
+    ],
+)
+def test_bad_knobs(local: Workshop, knobs: tuple[str, ...], message: str) -> None:
+    done = local.make("up", *knobs)
+    assert f"error: {message}" in done.stderr
+    assert "\n  try: " in done.stderr
+    assert re.search(r"make: \*\*\* .*Error 2", done.stderr)

@@ -42,6 +42,7 @@ rotate() { # ARGUMENTS of the CA; prints what is so now, and waits until the ser
     if [ "$WHAT" = server ] || ! cmp -s "$work/before/validation_fullchain.pem" "$work/new/validation_fullchain.pem"; then
         within reloaded || error "the server did not take over the new files" "it says nothing of them for 15 s" "make logs"
         log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p' | tail -n 1
+        reload_proxy
     fi
 }
 

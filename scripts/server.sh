@@ -8,11 +8,21 @@ running() {
 proxy() { # which proxy runs in front of it?
     [ "$RUNTIME" != compose ] || sh scripts/every-profile.sh ps --services --status running haproxy nginx 2>/dev/null
 }
-reload_proxy() { # it looks at its files when it starts, and when it is told to
-    case $(proxy) in
-    haproxy) sh scripts/every-profile.sh --progress quiet kill -s USR2 haproxy ;;
-    nginx) sh scripts/every-profile.sh --progress quiet kill -s HUP nginx ;;
+reload_proxy() { # a proxy looks at its files when it starts and when it is told to; wait until it has
+    front=$(proxy)
+    case $front in
+    '') return ;;
+    haproxy) signal=USR2 ;;
+    nginx) signal=HUP ;;
     esac
+    loads() { sh scripts/every-profile.sh logs --no-log-prefix "$front" 2>&1 | grep -c -e 'Loading success' -e 'start worker processes' || true; }
+    loaded=$(loads)
+    deadline=$(($(date +%s) + 10))
+    sh scripts/every-profile.sh --progress quiet kill -s $signal "$front"
+    until [ "$(loads)" -gt "$loaded" ]; do
+        [ "$(date +%s)" -lt $deadline ] || error "$front did not take over the new files" "it goes on with the old ones" "make logs"
+        sleep 0.1
+    done
 }
 # at DIR: set host, url and reach (options for curl) to where the server is, by the copy of the certificates in DIR. Where
 # another CA issued what it serves, the name in that certificate need not lead to this machine.

@@ -14,13 +14,22 @@ if [ "$SERVER_CREDENTIAL" != server-good ]; then
     judge="make probe S=$SERVER_CREDENTIAL PROBE=curl; and all of its kind: make test-servers"
 fi
 [ "${PUBLIC_CA:-lab}" = lab ] || served="$served, PUBLIC_CA=$PUBLIC_CA"
+front=
+case $PROXY in
+haproxy | nginx)
+    judge="$judge PROXY=$PROXY"
+    served="$served, PROXY=$PROXY"
+    front="
+  behind         $PROXY, which verifies the clients: docs/proxies.md. The application itself wants a certificate always"
+    ;;
+esac
 [ -z "$LAB_SERVER_CERT_DIR" ] || served="$served, LAB_SERVER_CERT_DIR=$LAB_SERVER_CERT_DIR"
 [ "$TRUST" = validation_fullchain ] || served="$served, TRUST=$TRUST"
 cat <<END
 
   URL            $url
   mode           $MODE ($served)
-  served as by   $equivalent
+  served as by   $equivalent$front
   certificates   certs (CA of the server: public_root.pem, clients: clients/<name>/)
 
 Try, without a certificate, with one, and by hand:

@@ -20,11 +20,13 @@ from typing import Any
 
 import uvicorn
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from server import log, record
 from server.files import certificates, check_whole, load_context
 from server.handshake import HandshakeTerms, explained
 from server.log import event
+from server.peer import subject_in_words
 from server.protocol import WithTls
 from server.revocation import Judge, is_about, is_stale, load_lists
 from server.settings import LabSettings, lab_settings
@@ -34,6 +36,7 @@ POLL_S = 0.5
 _SOON = timedelta(days=14)
 _REMIND_S = 24 * 3600.0
 _JUDGE_S = 60.0
+_CURE = "put a good file there: it is taken at once"
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -81,6 +84,8 @@ class LiveContext(ssl.SSLContext):
         self._paths = [Path(name) for name in names if name]
         self.terms = HandshakeTerms()
         self.loaded = self._load()
+        self._before = self._tried = self.loaded.stamp
+        self._judged = self._reminded = time.monotonic()
         self._log_loaded("tls_loaded")
 
     def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
@@ -94,13 +99,15 @@ class LiveContext(ssl.SSLContext):
             if loaded.stamp != self._stamp():
                 return False  # still being written: the next look at the files finds another stamp
             _refuse_worse(loaded.judge, self.loaded.judge)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is: it must not end the following
             files = ", ".join(map(str, self._paths))
-            event(logging.ERROR, "tls_kept", why=why, files=files, fact=error)
+            event(logging.ERROR, "tls_kept", why=why, files=files, fact=str(error) or repr(error), cure=_CURE)
             return False
         self.loaded = loaded
-        self._log_loaded("tls_reloaded", why=why)
-        self.judge_open()
+        try:
+            self._log_loaded("tls_reloaded", why=why)
+        finally:
+            self.judge_open()
         return True
 
     def judge_open(self) -> None:
@@ -108,22 +115,35 @@ class LiveContext(ssl.SSLContext):
         self.terms.judge_open(self.loaded.judge)
 
     async def follow(self) -> None:
-        """Reload when a file has changed and was left alone for one look; remind of what expires."""
-        before = tried = self.loaded.stamp
-        judged = reminded = time.monotonic()
+        """Look at the files, twice a second; nothing but its cancellation ends that."""
+        said = ""
         while True:
             await asyncio.sleep(POLL_S)
-            stamp = self._stamp()
-            if stamp == before and stamp not in (tried, self.loaded.stamp):
-                tried = stamp
-                self.reload("a file changed")
-            before = stamp
-            if time.monotonic() - judged > _JUDGE_S:
-                judged = time.monotonic()
-                self.judge_open()
-            if time.monotonic() - reminded > _REMIND_S:
-                reminded = time.monotonic()
-                self._log_expiry()
+            try:
+                self.look()
+            except Exception as error:  # a bug of ours: revocations must not wait for it to be mended
+                if said != repr(error):
+                    said = repr(error)
+                    event(
+                        logging.ERROR,
+                        "following_failed",
+                        fact=said,
+                        cure="it goes on; report this, then restart it",
+                    )
+
+    def look(self) -> None:
+        """Reload if a file has changed and was left alone for one look; judge who is there; remind of what expires."""
+        now, stamp = time.monotonic(), self._stamp()
+        settled, self._before = stamp == self._before, stamp
+        if settled and stamp not in (self._tried, self.loaded.stamp):
+            self._tried = stamp
+            self.reload("a file changed")
+        if now - self._judged > _JUDGE_S:
+            self._judged = now
+            self.judge_open()
+        if now - self._reminded > _REMIND_S:
+            self._reminded = now
+            self._log_expiry()
 
     def _load(self) -> Loaded:
         config, lab = self.config, self.lab
@@ -174,7 +194,7 @@ class LiveContext(ssl.SSLContext):
             logging.INFO,
             name,
             **fields,
-            certificate=leaf.subject.rfc4514_string() if leaf else None,
+            certificate=subject_in_words(leaf.public_bytes(Encoding.DER)) if leaf else None,
             serial=f"{leaf.serial_number:x}" if leaf else None,
             expires=leaf.not_valid_after_utc.isoformat() if leaf else None,
             trust_anchors=len(judge.anchors) or None,

@@ -12,6 +12,8 @@ from typing import Any
 from cryptography import x509
 from uvicorn.config import create_ssl_context
 
+from server.peer import UNREADABLE
+
 _END = re.compile(rb"-----END [A-Z0-9 ]+-----")
 
 
@@ -45,5 +47,5 @@ def certificates(path: str | os.PathLike[str] | None) -> list[x509.Certificate]:
     """Return the certificates of a file; none without one, or if `cryptography`, stricter than OpenSSL, can't."""
     try:
         return x509.load_pem_x509_certificates(Path(path).read_bytes()) if path else []
-    except ValueError:
+    except UNREADABLE:
         return []

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
-# What `cryptography` raises for a certificate that is none to it, though OpenSSL took it.
-UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
+# What `cryptography` raises for a certificate or a list that is none to it, though OpenSSL took it.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    x509.DuplicateExtension,
+)
 
 
 def client_chain(connection: ssl.SSLObject) -> Sequence[bytes]:

@@ -15,8 +15,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
+from server.peer import UNREADABLE
+
 _BEGIN = b"-----BEGIN X509 CRL-----"
-_EXPIRED, _NO_CRL, _CRL_EXPIRED, _REVOKED, _UNTRUSTED = 10, 3, 12, 23, 20  # OpenSSL's X509_V_ERR numbers
+# OpenSSL's X509_V_ERR numbers.
+_UNSPECIFIED, _EXPIRED, _NO_CRL, _CRL_EXPIRED, _REVOKED, _UNTRUSTED = 1, 10, 3, 12, 23, 20
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,15 @@ class Judge:
     def problem(self, certificates: Sequence[bytes], now: datetime | None = None) -> Problem | None:
         """Return what is wrong with a chain (DER, leaf first; the leaf alone if that is all that is known), or None.
 
-        A certificate that `cryptography` can't parse is left to OpenSSL, which has accepted it.
+        What can't be judged is good no longer: it could be revoked, and nobody would know.
         """
-        now = now or datetime.now(UTC)
         try:
             chain = [x509.load_der_x509_certificate(certificate) for certificate in certificates]
-        except ValueError:
-            return None
+            return self._problem(chain, now or datetime.now(UTC))
+        except Exception as error:  # whatever one client has in it: the others are still to be judged
+            return Problem(_UNSPECIFIED, f"its certificate can't be judged: {error!r}")
+
+    def _problem(self, chain: Sequence[x509.Certificate], now: datetime) -> Problem | None:
         if any(certificate.not_valid_after_utc < now for certificate in chain):
             return Problem(_EXPIRED, "certificate has expired")
         if len(chain) > 1 and not any(self._anchored(certificate) for certificate in chain):
@@ -91,12 +96,12 @@ def load_lists(path: Path, anchors: Sequence[x509.Certificate]) -> list[x509.Cer
         raise ValueError(f"{path}: no revocation list (PEM, X509 CRL) in it")
     try:
         lists = [x509.load_pem_x509_crl(_BEGIN + part) for part in parts]
-    except ValueError as error:
+        for crl in lists:
+            issuers = [a for a in anchors if a.subject == crl.issuer and _key_id(crl) in (None, _own_key_id(a))]
+            if issuers and not any(crl.is_signature_valid(a.public_key()) for a in issuers):  # type: ignore[arg-type]
+                raise ValueError(f"the list of {crl.issuer.rfc4514_string()} is not signed by it")
+    except UNREADABLE as error:
         raise ValueError(f"{path}: {error}") from None
-    for crl in lists:
-        issuers = [a for a in anchors if a.subject == crl.issuer and _key_id(crl) in (None, _own_key_id(a))]
-        if issuers and not any(crl.is_signature_valid(a.public_key()) for a in issuers):  # type: ignore[arg-type]
-            raise ValueError(f"{path}: the list of {crl.issuer.rfc4514_string()} is not signed by it")
     return lists
 
 
@@ -117,7 +122,7 @@ def _by_key_of(crl: x509.CertificateRevocationList, certificate: x509.Certificat
 def _key_id(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes | None:
     try:
         extension = signed.extensions.get_extension_for_oid(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, *UNREADABLE):  # one odd name must not hide a revocation: the issuer's is left
         return None
     return extension.value.key_identifier  # type: ignore[attr-defined, no-any-return]
 
@@ -125,13 +130,13 @@ def _key_id(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes 
 def _own_key_id(certificate: x509.Certificate) -> bytes | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return None
 
 
 def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True

@@ -1,0 +1,84 @@
+"""What the server's context makes of its files, and of what nobody expects, without a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from server import context
+from server.context import LiveContext
+from server.revocation import Judge
+from server.settings import lab_settings
+
+
+@pytest.fixture
+def live(state: Path) -> Callable[..., LiveContext]:
+    """Make a context of the issued files, with these variables."""
+    tls = state / "server-tls"
+    config = uvicorn.Config(
+        "server.app:app",
+        ssl_certfile=str(tls / "server-good/fullchain.pem"),
+        ssl_keyfile=str(tls / "server-good/privkey.pem"),
+        ssl_ca_certs=str(tls / "validation_fullchain.pem"),
+        ssl_cert_reqs=2,
+    )
+    return lambda **environ: LiveContext(config, lab_settings(environ))
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    monkeypatch.setattr(logging.getLogger("lab"), "propagate", True)
+    caplog.set_level(logging.INFO, "lab")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_following_goes_on_whatever_happens(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, looks = live(), []
+    monkeypatch.setattr(context, "POLL_S", 0)
+
+    def look() -> None:
+        looks.append(len(looks))
+        if len(looks) < 5:
+            raise LookupError(f"nobody thought of this {len(looks) // 2}")
+
+    async def follow() -> None:
+        following = asyncio.create_task(loaded.follow())
+        while len(looks) < 8 and not following.done():
+            await asyncio.sleep(0)
+        following.cancel()
+
+    monkeypatch.setattr(loaded, "look", look)
+    asyncio.run(follow())
+    assert len(looks) >= 8
+    failures = [line for line in said() if line.startswith("following_failed ")]
+    assert len(failures) == 3  # each once, not at every look
+    assert "nobody thought of this" in failures[0]
+    assert " cure=" in failures[0]
+
+
+def test_any_failure_to_load_keeps_what_is_loaded(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = live()
+    before = loaded.loaded
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(context, "load_context", fail)
+    assert loaded.reload("a test") is False
+    assert loaded.loaded is before
+    assert any(line.startswith("tls_kept ") and "nobody thought of this" in line for line in said())
+
+
+def test_who_can_not_be_judged_is_good_no_longer() -> None:
+    problem = Judge().problem([b"\x30\x03abc"])
+    assert problem
+    assert (problem.verify_code, "can't be judged" in problem.verify_message) == (1, True)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from other_ca import Other
 from running import unused_port
-from test_own_certificate import own_certificate
+from test_own_certificate import authenticated, back_to_the_lab, serve_own
 from workshop import Workshop, clean_environ, compose, repository_copy
 
 pytestmark = [*compose]
@@ -142,7 +143,14 @@ def test_the_acme_server_forgets_when_it_ends(lab: Workshop) -> None:
 
 
 def test_a_certificate_of_ones_own_and_back_to_the_lab(lab: Workshop, tmp_path: Path) -> None:
-    own_certificate(lab, tmp_path, "localhost")  # as mkcert makes them; in a container localhost is somebody else
+    serve_own(lab, tmp_path, "localhost")  # as mkcert makes them; in a container localhost is somebody else
+    server = lab.server_id()
+    (tmp_path / "fullchain.pem").write_bytes(Other().leaf("localhost"))
+    bad = lab.make("up", f"LAB_SERVER_CERT_DIR={tmp_path}")
+    assert "privkey.pem is not the key of the first certificate in fullchain.pem\n  try: " in bad.stderr
+    assert lab.server_id() == server
+    assert authenticated(lab)
+    back_to_the_lab(lab)
 
 
 @pytest.mark.parametrize(

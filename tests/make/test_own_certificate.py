@@ -39,11 +39,11 @@ def authenticated(lab: Workshop) -> bool:
     return done.stdout.endswith("outcome: authenticated\n")
 
 
-def own_certificate(lab: Workshop, folder: Path, name: str) -> None:
-    """Serve one, renew it under the server, be refused for bad ones, and go back."""
-    other, knob = Other(), f"LAB_SERVER_CERT_DIR={folder}"
+def serve_own(lab: Workshop, folder: Path, name: str) -> None:
+    """Serve a certificate of one's own, and try what `make up` says."""
+    other = Other()
     other.write(folder, other.leaf(name))
-    text = lab.up(knob)
+    text = lab.up(f"LAB_SERVER_CERT_DIR={folder}")
     assert re.search(r"--ssl-certfile \S*server-tls/elsewhere/fullchain.pem", text)
     assert f"URL            https://{name}:{lab.port}" in text
     commands = [line.strip() for line in text.splitlines() if line.startswith(("  curl ", "  printf "))]
@@ -52,6 +52,18 @@ def own_certificate(lab: Workshop, folder: Path, name: str) -> None:
     assert good.stdout.startswith('{"message":"Hello, client-good!"'), good.stderr
     assert by_hand.stdout.startswith("HTTP/1.1 200 OK"), by_hand.stderr
     assert authenticated(lab)
+
+
+def back_to_the_lab(lab: Workshop) -> None:
+    assert f"URL            https://localhost:{lab.port}" in lab.up()
+    assert authenticated(lab)
+    assert "make rotate WHAT=server" in lab.make("renew").stderr
+
+
+def test_a_certificate_of_ones_own(local: Workshop, tmp_path: Path) -> None:
+    lab, folder, name = local, tmp_path, "lab.example"
+    serve_own(lab, folder, name)
+    other, knob = Other(), f"LAB_SERVER_CERT_DIR={folder}"
     server, before = lab.server_id(), served(lab)
 
     other.write(folder, other.leaf(name))
@@ -76,14 +88,7 @@ def own_certificate(lab: Workshop, folder: Path, name: str) -> None:
     assert f"could not use LAB_SERVER_CERT_DIR: there is no {folder}/privkey.pem\n  try: " in refused.stderr
     assert (lab.server_id(), served(lab)) == (server, renewed)
     assert authenticated(lab)
-
-    assert f"URL            https://localhost:{lab.port}" in lab.up()
-    assert authenticated(lab)
-    assert "make rotate WHAT=server" in lab.make("renew").stderr
-
-
-def test_a_certificate_of_ones_own(local: Workshop, tmp_path: Path) -> None:
-    own_certificate(local, tmp_path, "lab.example")
+    back_to_the_lab(lab)
 
 
 @pytest.mark.parametrize(

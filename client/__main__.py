@@ -147,7 +147,7 @@ def _steady(_: argparse.Namespace) -> int:
     from client import steady
     from client.lab import open_lab
 
-    seen = steady.run(open_lab(os.environ))
+    seen = steady.run(open_lab(os.environ), lambda: print("asking", flush=True))
     failed = f"{len(seen.failures)} failed, the first {seen.failures[0]}" if seen.failures else "none failed"
     total = seen.new + seen.kept
     print(f"requests {total} answered, {seen.new} on connections of their own, {seen.kept} on one; {failed}")

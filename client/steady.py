@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from catalogue import POSITIVE_CONTROL, Tls
@@ -30,14 +31,14 @@ class Steady:
     serials: list[str] = field(default_factory=list)
 
 
-def run(lab: Lab) -> Steady:
-    """Ask until standard input ends, and once more. A failure stops nothing."""
+def run(lab: Lab, begun: Callable[[], None]) -> Steady:
+    """Ask until standard input ends, and once more; call `begun` after the first round. A failure stops nothing."""
     attempt = lab.attempt(lab.catalogue.scenarios[POSITIVE_CONTROL], Tls.V13)
     context = client_context(attempt)
     load_credential(context, attempt)
     seen = Steady()
     kept: _Connection | None = None
-    stopped = False
+    stopped, rounds = False, 0
     while True:
         try:
             once = _Connection(attempt, context)
@@ -55,6 +56,9 @@ def run(lab: Lab) -> Steady:
         except (OSError, http.client.HTTPException) as error:
             seen.failures.append(f"on the connection that is kept: {in_words(error)}")
             kept = None
+        if not rounds:
+            begun()
+        rounds += 1
         if stopped:
             return seen
         stopped = bool(select.select([sys.stdin], [], [], 0)[0]) and not os.read(sys.stdin.fileno(), 1)

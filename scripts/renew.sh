@@ -27,6 +27,7 @@ mkfifo "$life/asking"
 sh scripts/compose-run.sh client steady <"$life/asking" >"$life/seen" &
 client=$!
 exec 3>"$life/asking" # the client asks as long as this is open
+within test -s "$life/seen" || { exec 3>&- && error "$what" "no client begins to ask" "make matrix"; }
 echo "certbot renew --force-renewal, while a client asks without a pause:"
 obtained=0
 { obtain renew && (taken_over); } || obtained=$? # it says why
@@ -35,7 +36,7 @@ asked=0
 wait $client || asked=$?
 [ $obtained -eq 0 ] || exit 2
 log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p' | tail -n 1
-sed 's/^/  /' "$life/seen"
+sed '1d; s/^/  /' "$life/seen"
 [ $asked -eq 0 ] || error "requests were lost" "the client says which, above" "make logs"
 case $(sed -n 's/^serials //p' "$life/seen") in
 "$before $serial") ;;

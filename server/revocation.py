@@ -88,10 +88,14 @@ def load_lists(path: Path, anchors: Sequence[x509.Certificate]) -> list[x509.Cer
 
     Raises:
         OSError: it can't be read.
-        ValueError: it has none, or one that can't be read, or that carries the name of a trust anchor and not its
-            signature; the file is named.
+        ValueError: it has none, or another block (OpenSSL would trust a certificate), or a list that can't be read, or
+            that carries the name of a trust anchor and not its signature; the file is named.
     """
-    parts = path.read_bytes().split(_BEGIN)[1:]
+    data = path.read_bytes()
+    if data.count(b"-----BEGIN ") != data.count(_BEGIN):
+        fact = "something besides revocation lists in it, and OpenSSL would trust a certificate"
+        raise ValueError(f"{path}: {fact}; keep these: sed -n '/BEGIN X509 CRL/,/END X509 CRL/p' {path}")
+    parts = data.split(_BEGIN)[1:]
     if not parts:
         raise ValueError(f"{path}: no revocation list (PEM, X509 CRL) in it")
     try:

@@ -82,3 +82,16 @@ def test_who_can_not_be_judged_is_good_no_longer() -> None:
     problem = Judge().problem([b"\x30\x03abc"])
     assert problem
     assert (problem.verify_code, "can't be judged" in problem.verify_message) == (1, True)
+
+
+def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., LiveContext], state: Path) -> None:
+    lists = (state / "server-tls/validation_crl.pem").read_bytes()
+    root = (state / "ca-private/untrusted-root/cert.pem").read_bytes()
+    file = state / "lists-and-more.pem"
+    file.write_bytes(lists)
+    before = live(LAB_CRL=str(file)).loaded.context.get_ca_certs()
+    file.write_bytes(lists + root)
+    with pytest.raises(ValueError, match=r"something besides revocation lists in it.* sed -n"):
+        live(LAB_CRL=str(file))
+    file.write_bytes(lists)
+    assert live(LAB_CRL=str(file)).loaded.context.get_ca_certs() == before

@@ -21,6 +21,7 @@ from catalogue import (
     Scenario,
     Server,
     Tls,
+    Tool,
     Variant,
 )
 from client.judge import Result, Verdict, judge
@@ -33,6 +34,7 @@ SERVERS = "servers"
 _READY_S = 20.0
 _POLL_S = 0.05
 _LOGGED_S = 2.0
+_FORGED = "client-forged-issuer"
 
 
 class LabBroken(LabError):
@@ -44,10 +46,12 @@ class Answered:
     """Who answered the positive control: the kind of server, or the proxy in front of it.
 
     `openssl` is the version (major, minor) that the server is built on; a proxy of the lab is built on the same.
+    `issuer` is who issued the positive control's certificate.
     """
 
     server: Server | Proxy
     openssl: tuple[int, ...] | None = None
+    issuer: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def control(lab: Lab, told: Server | Proxy | None = None) -> Answered:
     if told and server is not told:
         fact = f"{knob(told)} was asked for, but the server that answers is {server}"
         raise LabBroken("nothing was judged", fact, f"make up {knob(told)}")
-    return Answered(server, openssl_version(observed.openssl))
+    return Answered(server, openssl_version(observed.openssl), lab.manifest.credentials[POSITIVE_CONTROL].issuer)
 
 
 def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, answered: Answered) -> Result:
@@ -177,6 +181,10 @@ def _lacking(probe: Probe, attempt: Attempt, answered: Answered) -> str | None:
                 return f"{wanted}, and {who} is built on another library"
             if version < needs.openssl:
                 return f"{wanted}, and {who} has {'.'.join(map(str, version))}"
+    issued = attempt.issued
+    heeds_names = isinstance(answered.server, Proxy) and probe.name is Tool.WGET
+    if heeds_names and attempt.scenario.id == _FORGED and issued and issued.issuer != answered.issuer:
+        return f"the CA was rotated or adopted: {_FORGED} has no longer a name that {answered.server} names"
     return probe.lacks(attempt)
 
 

@@ -28,7 +28,7 @@ WHY := found by itself
 else
 WHY ?= as asked
 endif
-export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL CRL_CHECK RUNTIME WHY OUT VENV PYTHON S PROBE TLS
+export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL CRL_CHECK RUNTIME WHY OUT PICTURES FOR VENV PYTHON S PROBE TLS
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
 # Of `make sign` and its like. By $(value): nothing in them is run or expanded.
@@ -51,7 +51,7 @@ export LAB_TRUSTED_PROXY LAB_PROXY_HEADER
 include scripts/$(if $(filter compose,$(RUNTIME)),compose,local).mk
 endif
 
-.PHONY: help up serve test-off test-optional test-required test-servers test-postman matrix probe explain certs shell list show \
+.PHONY: help up serve test-off test-optional test-required test-servers test-postman test-browser browser matrix probe explain certs shell list show \
 	sign issue-client enroll export-p12 inspect revoke unrevoke crl rotate renew logs status down clean demo test bench observe docs lock check knobs
 .NOTPARALLEL:
 
@@ -88,6 +88,15 @@ test-postman: ## run newman, the Postman app's runner, in all three modes, with 
 	@sh scripts/needs-docker.sh test-postman
 	@sh scripts/no-proxy.sh test-postman
 	@MAKE='$(MAKE)' sh scripts/test-postman.sh
+
+test-browser: ## judge each mode with Chromium and Firefox (Docker); PICTURES=1 renews docs/media/browser
+	@sh scripts/needs-docker.sh test-browser
+	@sh scripts/no-proxy.sh test-browser
+	@sh scripts/check.sh
+	@sh scripts/test-browser.sh
+
+browser: check ## say how to import client-good into your own browser and remove it, and open the page: [FOR=macos]
+	@sh scripts/browser.sh
 
 matrix: check ## judge the running server as if it were in MODE
 	@$(call matrix,$(MODE),)

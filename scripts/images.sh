@@ -7,7 +7,7 @@ mkdir -p .lab
 images=$(sh scripts/every-profile.sh config --images "$@" | sort -u)
 # shellcheck disable=SC2086
 if [ -e "$built" ] && docker image inspect $images >/dev/null 2>&1 &&
-    [ -z "$(find acme ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$built")" ]; then
+    [ -z "$(find acme browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$built")" ]; then
     exit 0
 fi
 echo "building the images of $* (half a minute and more the first time)" >&2

@@ -1,0 +1,68 @@
+"""A picture of 32-bit pixels, and PNG (RFC 2083) with the standard library."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+_PALETTE = 256
+_BLANK_COLOURS = 24  # an empty page has fewer; text has its greys
+BARS = 100  # rows at the top: tabs, which turn their wheels, and the address
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`data` are `width` * `height` little-endian pixels 0x00RRGGBB, row by row from the top."""
+
+    width: int
+    height: int
+    data: bytes
+
+    def at(self, x: int, y: int) -> tuple[int, int, int]:
+        """Return red, green and blue of a pixel."""
+        blue, green, red = self.data[4 * (y * self.width + x) :][:3]
+        return red, green, blue
+
+    def below(self, top: int) -> bytes:
+        """Return the pixels of the rows from `top`."""
+        return self.data[4 * self.width * top :]
+
+    def blank(self) -> bool:
+        """Tell whether hardly anything is drawn below the browser's bars."""
+        return len(Counter(memoryview(self.below(BARS)).cast("I"))) < _BLANK_COLOURS
+
+    def png(self) -> bytes:
+        """Return it as PNG with a palette: of more than 256 colours the commonest, the others as their nearest."""
+        pixels = memoryview(self.data).cast("I")
+        counts = Counter(pixels)
+        palette = [colour for colour, _ in counts.most_common(_PALETTE)]
+        index = {colour: number for number, colour in enumerate(palette)}
+        near = {(_coarse(colour)): number for colour, number in reversed(index.items())}
+        for colour in counts:
+            if colour not in index:
+                coarse = _coarse(colour)
+                if coarse not in near:
+                    near[coarse] = min(range(len(palette)), key=lambda n: _distance(palette[n], colour))
+                index[colour] = near[coarse]
+        rows = bytearray()
+        for y in range(self.height):
+            rows.append(0)  # no filter
+            rows += bytes(map(index.__getitem__, pixels[y * self.width : (y + 1) * self.width]))
+        colours = b"".join(struct.pack(">I", colour & 0xFFFFFF)[1:] for colour in palette)
+        header = struct.pack(">IIBBBBB", self.width, self.height, 8, 3, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"PLTE", colours), (b"IDAT", zlib.compress(bytes(rows), 9)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _coarse(colour: int) -> int:
+    return colour & 0xF8F8F8
+
+
+def _distance(one: int, other: int) -> int:
+    return sum(abs((one >> shift & 0xFF) - (other >> shift & 0xFF)) for shift in (0, 8, 16))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -17,8 +17,9 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from browser import report
-from browser.checks import SESSIONS
-from browser.run import BROWSERS, Lab, Result, run
+from browser.checks import BROWSERS, SESSIONS
+from browser.result import Result
+from browser.run import Lab, run
 from catalogue import LabError, Mode
 
 
@@ -62,7 +63,7 @@ def _judge(mode: Mode, browsers: list[str], check: str | None, bundle: Path | No
         for browser in browsers
         for s in sessions
         for c in s.checks
-        for suffix in ("", "-dialog")
+        for suffix in ("", "-dialog", "-stopped")
     ]
     report.remove(mode, names, lab.reports)
     start = time.monotonic()

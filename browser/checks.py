@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from catalogue import Mode
 
+BROWSERS = {"chromium": ".pki/nssdb", "firefox": "profile"}  # and where in its home each has its certificates
 GOOD, OTHER_CA = "client-good", "client-untrusted-root"
 ANONYMOUS = "anonymous"
 # What the error page says if the server wants a certificate and none was sent, and if it knows none of its issuers.

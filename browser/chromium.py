@@ -14,11 +14,12 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from browser.screen import HEIGHT, WIDTH, Screen
+from browser.screen import HEIGHT, WIDTH, Screen, wait_for
 from browser.visit import Browser, Shown
 
 PROGRAM = "/usr/bin/chromium"
 _SPOT = 20, HEIGHT - 20  # of the page, where no dialog reaches
+_WHITE = 255, 255, 255
 _ERROR_CODE = "() => document.querySelector('.error-code')?.textContent || ''"
 
 
@@ -48,8 +49,7 @@ class Chromium(Browser):
         self._page.evaluate("url => { setTimeout(() => { location.href = url }) }", url)
 
     def _shown(self) -> Shown | None:
-        red, green, blue = self.screen.picture().at(*_SPOT)
-        if red == green == blue and red < 0xF0:
+        if _grey(self.screen):
             return Shown.DIALOG
         # Playwright calls back while it waits, and waits for ever when it evaluates during a navigation.
         self._page.wait_for_timeout(20)
@@ -85,7 +85,7 @@ def chromium(screen: Screen, home: Path, log: Path, address: str = "about:blank"
         "--no-sandbox",  # Docker's seccomp profile and no-new-privileges stand where Chromium's sandbox would
         "--test-type",  # no bar about that in the pictures
         "--window-position=0,0",
-        f"--window-size={WIDTH},{HEIGHT}",
+        f"--window-size={WIDTH + 1},{HEIGHT + 1}",
         f"--log-net-log={log}",
     ]
     with sync_playwright() as playwright:
@@ -99,9 +99,15 @@ def chromium(screen: Screen, home: Path, log: Path, address: str = "about:blank"
             ignore_default_args=["--enable-automation"],
         )
         try:
+            wait_for(lambda: screen.picture().at(*_SPOT) == _WHITE, "Chromium shows an empty page")
             yield Chromium(screen, context.pages[0])
         finally:
             context.close()
+
+
+def _grey(screen: Screen) -> bool:
+    red, green, blue = screen.picture().at(*_SPOT)
+    return red == green == blue and 0x30 < red < 0xD0
 
 
 def net_log(log: Path) -> list[tuple[str, dict[str, Any]]]:

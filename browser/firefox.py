@@ -38,7 +38,6 @@ return {
   offered: dialog ? [...dialog.querySelectorAll("#nicknames menuitem")].map((item) => item.label) : null,
   ready: dialog?.readyState == "complete" && dialog.querySelector("dialog").getButton("accept").disabled === false,
   busy: window.gBrowser.selectedTab.hasAttribute("busy"),
-  address: page.currentURI?.spec ?? "",
   document: page.documentURI?.spec ?? "",
   secure: Boolean(window.gBrowser.securityUI.state & Ci.nsIWebProgressListener.STATE_IS_SECURE),
 };
@@ -103,9 +102,11 @@ class Firefox(Browser):
         state = self._state()
         if state["offered"] is not None:
             return Shown.DIALOG if state["ready"] else None
-        if state["busy"] or not state["document"] or not state["address"].startswith("https:"):
+        if state["busy"]:
             return None
-        return Shown.ERROR if state["document"].startswith("about:neterror") else Shown.PAGE
+        # The document's own address: the one above it changes before the document does.
+        kinds = {"https": Shown.PAGE, "about:neterror": Shown.ERROR, "about:certerror": Shown.ERROR}
+        return next((kind for start, kind in kinds.items() if state["document"].startswith(start)), None)
 
     def offered(self) -> list[str]:
         """Return the names of the certificates that the dialog offers."""

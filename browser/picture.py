@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 _PALETTE = 256
-_BLANK_COLOURS = 24  # an empty page has fewer; text has its greys
 BARS = 100  # rows at the top: tabs, which turn their wheels, and the address
 
 
@@ -30,8 +29,10 @@ class Picture:
         return self.data[4 * self.width * top :]
 
     def blank(self) -> bool:
-        """Tell whether hardly anything is drawn below the browser's bars."""
-        return len(Counter(memoryview(self.below(BARS)).cast("I"))) < _BLANK_COLOURS
+        """Tell whether hardly anything is drawn below the browser's bars: all but one in 150 pixels have one colour."""
+        pixels = memoryview(self.below(BARS)).cast("I")
+        (_, background), *_ = Counter(pixels).most_common(1)
+        return (len(pixels) - background) * 150 < len(pixels)
 
     def png(self) -> bytes:
         """Return it as PNG with a palette: of more than 256 colours the commonest, the others as their nearest."""

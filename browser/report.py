@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from browser.run import BROWSERS, Result
+from browser.checks import BROWSERS
+from browser.result import Result
 from catalogue import Mode
 
 KINDS = ("json", "xml")

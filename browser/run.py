@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,15 +12,14 @@ from typing import Any
 from playwright.sync_api import Error
 
 from browser import store
-from browser.checks import ANONYMOUS, GOOD, Check, Session
+from browser.checks import ANONYMOUS, BROWSERS, GOOD, Session
 from browser.chromium import chromium, net_log
 from browser.firefox import Firefox, MarionetteError, firefox
 from browser.picture import Picture
+from browser.result import Result
 from browser.screen import Screen
 from browser.visit import Browser, Shown
-from catalogue import Mode
 
-BROWSERS = {"chromium": ".pki/nssdb", "firefox": "profile"}  # and where in its home each has its certificates
 PASSWORD = "mtls-lab"  # noqa: S105  # of the bundles
 
 
@@ -33,25 +32,6 @@ class Lab:
     certs: Path
     reports: Path
     bundle: Path | None
-
-
-@dataclass
-class Result:
-    """A check in a browser: passed if nothing `differs`. `pictures` are the files that were written."""
-
-    mode: Mode
-    browser: str
-    check: Check
-    differs: list[str] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
-    pictures: list[str] = field(default_factory=list)
-    duration_s: float = 0.0
-
-    def compare(self, what: str, seen: object, expected: object) -> None:
-        """Note what was seen, and whether it is what must be."""
-        self.seen.append(f"{what}: {seen}")
-        if seen != expected:
-            self.differs.append(f"{what}: expected {expected}, saw {seen}")
 
 
 def run(lab: Lab, browser: str, session: Session) -> list[Result]:
@@ -71,7 +51,7 @@ def run(lab: Lab, browser: str, session: Session) -> list[Result]:
                         _check(lab, session, running, current)
             except (TimeoutError, OSError, MarionetteError, Error) as error:
                 current.differs.append(str(error).splitlines()[0])
-                _keep(lab, current, screen.picture(), "")
+                _keep(lab, current, screen.picture(), "-stopped")
         if log.exists():
             _compare_log(results[0], session, net_log(log))
     return results

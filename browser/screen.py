@@ -40,6 +40,7 @@ class Screen:
         if not number:
             raise LabError("could not start a virtual screen", "Xvfb ended at once", "make status")
         self.display = f":{number}"
+        self._xdotool("mousemove", str(width), str(height))  # out of the picture
 
     def __enter__(self) -> Screen:
         return self
@@ -56,14 +57,14 @@ class Screen:
         start = header[0] + header[19] * 12
         return Picture(header[4], header[5], data[start : start + header[12] * header[5]])
 
-    def settled(self, within_s: float = 3.0) -> Picture:
-        """Return the screen when the page has stopped changing."""
+    def settled(self, within_s: float = 10.0) -> Picture:
+        """Return the screen when something is drawn on the page and it has stopped changing, or after that time."""
         before = self.picture()
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             time.sleep(4 * INTERVAL_S)
             now = self.picture()
-            if now.below(BARS) == before.below(BARS):
+            if now.below(BARS) == before.below(BARS) and not now.blank():
                 return now
             before = now
         return before

@@ -20,7 +20,7 @@ for mode in off optional required; do
     if [ $mode = required ]; then sh scripts/every-profile.sh --progress quiet up -d --no-deps ca-names >&2; fi
     sh scripts/compose-run.sh browser --mode $mode --bundle-from-stdin <"$bundle" || { failed=$?; [ $failed -le $status ] || status=$failed; }
 done
-mkdir -p reports
+rm -rf reports/browser && mkdir -p reports
 docker compose --progress quiet run --rm -T --no-deps --entrypoint tar client -C /lab/reports -cf - browser | tar -xof - -C reports
 if [ -n "$PICTURES" ] && [ "$PICTURES" != 0 ] && [ $status -eq 0 ]; then
     mkdir -p docs/media/browser

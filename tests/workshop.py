@@ -103,6 +103,8 @@ def clean_environ() -> dict[str, str]:
         "TLS",
         "NAME",
         "TESTS",
+        "PICTURES",
+        "FOR",
         "MFLAGS",
     }
     return {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running import ROOT
 
-PARTS = {"catalogue": set(), "ca": {"catalogue"}, "client": {"catalogue"}, "server": set()}
+PARTS = {"catalogue": set(), "browser": {"catalogue"}, "ca": {"catalogue"}, "client": {"catalogue"}, "server": set()}
 MAX_LINES = 300
 
 

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from browser import report
 from browser.checks import BROWSERS, SESSIONS
-from browser.result import Result
 from browser.run import Lab, run
 from catalogue import LabError, Mode
 
@@ -67,12 +66,8 @@ def _judge(mode: Mode, browsers: list[str], check: str | None, bundle: Path | No
     ]
     report.remove(mode, names, lab.reports)
     start = time.monotonic()
-
-    def all_of(browser: str) -> list[Result]:
-        return [result for session in sessions for result in run(lab, browser, session)]
-
     with ThreadPoolExecutor() as pool:
-        results = [result for of_browser in pool.map(all_of, browsers) for result in of_browser]
+        results = [r for of_one in pool.map(lambda browser: run(lab, browser, sessions), browsers) for r in of_one]
     report.write(mode, results, lab.reports)
     print(report.table(mode, results))
     failed = sum(bool(result.differs) for result in results)

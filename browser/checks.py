@@ -11,6 +11,7 @@ from catalogue import Mode
 
 BROWSERS = {"chromium": ".pki/nssdb", "firefox": "profile"}  # and where in its home each has its certificates
 GOOD, OTHER_CA = "client-good", "client-untrusted-root"
+SERVER_EKU, EXPIRED = "client-server-eku", "client-expired"
 ANONYMOUS = "anonymous"
 # What the error page says if the server wants a certificate and none was sent, and if it knows none of its issuers.
 NOT_SENT = {"chromium": "ERR_BAD_SSL_CLIENT_AUTH_CERT", "firefox": "SSL_ERROR_RX_CERTIFICATE_REQUIRED_ALERT"}
@@ -36,9 +37,9 @@ class Check:
 class Session:
     """Checks in one browser process.
 
-    `holds` are the credentials that are imported, each with its key but for the `keyless` ones. `names` goes to the
-    server that sends the names of its CAs. `asked` tells whether the server asks for a certificate, and `sent` how many
-    certificates go with each answer to it (Chromium's net-log tells both).
+    `holds` are the credentials that are imported, and `keyless` those whose certificate is, without the key. `names`
+    goes to the server that sends the names of its CAs. `asked` tells whether the server asks for a certificate, and
+    `sent` how many certificates go with each answer to it (Chromium's net-log tells both).
     """
 
     mode: Mode
@@ -46,16 +47,15 @@ class Session:
     checks: tuple[Check, ...]
     asked: bool = True
     sent: int = 0
-    keyless: bool = False
+    keyless: tuple[str, ...] = ()
     names: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.checks[0].id
+    browsers: tuple[str, ...] = tuple(BROWSERS)
 
 
-def _not_shown(id_: str, says: str, holds: str, *, keyless: bool = False) -> Session:
-    return Session(Mode.REQUIRED, (holds,), (Check(id_, says, NOT_SENT),), keyless=keyless)
+def _not_shown(id_: str, says: str, *holds: str, keyless: tuple[str, ...] = ()) -> Session:
+    # Chromium's list of certificates can't be read: each is tried alone. Firefox's is read in `required-accept`.
+    checks = (Check(id_, says, NOT_SENT),)
+    return Session(Mode.REQUIRED, holds, checks, keyless=keyless, browsers=("chromium",))
 
 
 SESSIONS = (
@@ -81,13 +81,14 @@ SESSIONS = (
     ),
     Session(
         Mode.REQUIRED,
-        (GOOD,),
-        (Check("required-accept", "a question, accepted: the page, client-good", GOOD, "accept", (GOOD,)),),
+        (GOOD, SERVER_EKU, EXPIRED),
+        (Check("required-accept", "four held, one is offered, accepted: client-good", GOOD, "accept", (GOOD,)),),
         sent=1,
+        keyless=("client-rsa",),
     ),
-    _not_shown("keyless", "a bundle without its key: no question, the error page", GOOD, keyless=True),
-    _not_shown("server-eku", "a server's certificate: no question, the error page", "client-server-eku"),
-    _not_shown("expired", "an expired certificate: no question, the error page", "client-expired"),
+    _not_shown("keyless", "a bundle without its key: no question, the error page", keyless=(GOOD,)),
+    _not_shown("server-eku", "a server's certificate: no question, the error page", SERVER_EKU),
+    _not_shown("expired", "an expired certificate: no question, the error page", EXPIRED),
     Session(
         Mode.REQUIRED,
         (OTHER_CA,),
@@ -99,6 +100,7 @@ SESSIONS = (
         (OTHER_CA,),
         (Check("other-ca-named", "another CA's, the server names its CAs: no question", ANONYMOUS),),
         names=True,
+        browsers=("chromium",),
     ),
     Session(
         Mode.REQUIRED,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Playwright
 
 from browser.screen import HEIGHT, WIDTH, Screen, wait_for
 from browser.visit import Browser, Shown
@@ -67,13 +67,16 @@ class Chromium(Browser):
     def text(self) -> str:
         return str(self._page.evaluate("() => document.body.innerText"))
 
+    def scroll_to_end(self) -> None:
+        self._page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+
     def whoami(self) -> dict[str, Any]:
         said: dict[str, Any] = self._page.evaluate("() => fetch('/whoami').then(answer => answer.json())")
         return said
 
 
 @contextmanager
-def chromium(screen: Screen, home: Path, log: Path, address: str = "about:blank") -> Iterator[Chromium]:
+def chromium(playwright: Playwright, screen: Screen, home: Path, log: Path) -> Iterator[Chromium]:
     """Start Chromium with a home of its own, in whose .pki/nssdb its certificates are."""
     environ: dict[str, str | float | bool] = {
         "HOME": str(home),
@@ -83,26 +86,26 @@ def chromium(screen: Screen, home: Path, log: Path, address: str = "about:blank"
     }
     options = [
         "--no-sandbox",  # Docker's seccomp profile and no-new-privileges stand where Chromium's sandbox would
+        "--disable-gpu",  # there is none, and pretending costs time
         "--test-type",  # no bar about that in the pictures
         "--window-position=0,0",
         f"--window-size={WIDTH + 1},{HEIGHT + 1}",
         f"--log-net-log={log}",
     ]
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            home / "profile",
-            executable_path=PROGRAM,
-            headless=False,
-            no_viewport=True,
-            env=environ,
-            args=options,
-            ignore_default_args=["--enable-automation"],
-        )
-        try:
-            wait_for(lambda: screen.picture().at(*_SPOT) == _WHITE, "Chromium shows an empty page")
-            yield Chromium(screen, context.pages[0])
-        finally:
-            context.close()
+    context = playwright.chromium.launch_persistent_context(
+        home / "profile",
+        executable_path=PROGRAM,
+        headless=False,
+        no_viewport=True,
+        env=environ,
+        args=options,
+        ignore_default_args=["--enable-automation"],
+    )
+    try:
+        wait_for(lambda: screen.picture().at(*_SPOT) == _WHITE, "Chromium shows an empty page")
+        yield Chromium(screen, context.pages[0])
+    finally:
+        context.close()
 
 
 def _grey(screen: Screen) -> bool:

@@ -121,6 +121,9 @@ class Firefox(Browser):
     def text(self) -> str:
         return str(self._in_page("return document.body.innerText"))
 
+    def scroll_to_end(self) -> None:
+        self._in_page("scrollTo(0, document.documentElement.scrollHeight)")
+
     def whoami(self) -> dict[str, Any]:
         said: dict[str, Any] = self._in_page("return fetch('/whoami').then(answer => answer.json())")
         return said

@@ -24,7 +24,7 @@ def table(mode: Mode, results: Sequence[Result]) -> str:
     says = {r.check.id: r.check.says for r in results}
     lines = [f" mode {mode:<{width - 5}}  {'':58}" + "".join(f"  {browser:<8}" for browser in browsers)]
     for id_ in checks:
-        cells = "".join(f"  {verdicts[id_, browser]:<8}" for browser in browsers)
+        cells = "".join(f"  {verdicts.get((id_, browser), '-'):<8}" for browser in browsers)
         lines.append(f" {id_:<{width}}  {says[id_]:<58}{cells}")
     for result in results:
         if result.differs:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from playwright.sync_api import Error
+from playwright.sync_api import Error, Playwright, sync_playwright
 
 from browser import store
 from browser.checks import ANONYMOUS, BROWSERS, GOOD, Session
@@ -34,35 +35,41 @@ class Lab:
     bundle: Path | None
 
 
-def run(lab: Lab, browser: str, session: Session) -> list[Result]:
-    """Run a session in a browser of its own. The first result has what the session as a whole showed, too."""
+def run(lab: Lab, browser: str, sessions: Sequence[Session]) -> list[Result]:
+    """Run sessions one after another in a browser, each in a fresh one."""
+    with sync_playwright() as playwright:
+        mine = (session for session in sessions if browser in session.browsers)
+        return [result for session in mine for result in _run(lab, browser, session, playwright)]
+
+
+def _run(lab: Lab, browser: str, session: Session, playwright: Playwright) -> list[Result]:
     results = [Result(session.mode, browser, check) for check in session.checks]
     with TemporaryDirectory() as folder:
         work, home, log = Path(folder), Path(folder) / "home", Path(folder) / "net-log.json"
-        certificates = home / BROWSERS[browser]
-        store.make(certificates, lab.certs / "public_root.pem")
-        for name in session.holds:
-            store.add(certificates, _bundle(lab, work, name, key=not session.keyless), PASSWORD)
+        _import(lab, session, home / BROWSERS[browser], work)
         with Screen(work / "screen") as screen:
             current = results[0]
             try:
-                with chromium(screen, home, log) if browser == "chromium" else firefox(screen, home) as running:
+                with chromium(playwright, screen, home, log) if browser == "chromium" else firefox(screen, home) as it:
                     for current in results:
-                        _check(lab, session, running, current)
+                        _check(lab, session, it, current)
             except (TimeoutError, OSError, MarionetteError, Error) as error:
                 current.differs.append(str(error).splitlines()[0])
                 _keep(lab, current, screen.picture(), "-stopped")
         if log.exists():
-            _compare_log(results[0], session, net_log(log))
+            _compare_log(results[0], session, net_log(log))  # the first has what the session as a whole showed
     return results
 
 
-def _bundle(lab: Lab, work: Path, name: str, *, key: bool) -> Path:
-    if lab.bundle and name == GOOD and key:
-        return lab.bundle
-    bundle = work / f"{name}.p12"
-    store.bundle(lab.certs / "clients" / name, bundle, PASSWORD, key=key)
-    return bundle
+def _import(lab: Lab, session: Session, certificates: Path, work: Path) -> None:
+    store.make(certificates, lab.certs / "public_root.pem")
+    for name in session.holds + session.keyless:
+        bundle, key = work / f"{name}.p12", name in session.holds
+        if name == GOOD and key and lab.bundle:
+            bundle = lab.bundle
+        else:
+            store.bundle(lab.certs / "clients" / name, bundle, PASSWORD, key=key)
+        store.add(certificates, bundle, PASSWORD)
 
 
 def _check(lab: Lab, session: Session, browser: Browser, result: Result) -> None:
@@ -74,6 +81,8 @@ def _check(lab: Lab, session: Session, browser: Browser, result: Result) -> None
         if isinstance(browser, Firefox):
             result.compare("offered", ", ".join(browser.offered()), ", ".join(check.offers))
         shown = browser.accept() if check.answer == "accept" else browser.cancel()
+    if shown is Shown.PAGE and session.names:
+        browser.scroll_to_end()  # where it says who is calling
     _keep(lab, result, browser.screen.settled(), "")
     ends = check.ends if isinstance(check.ends, str) else check.ends[result.browser]
     if shown is Shown.PAGE:

@@ -72,5 +72,9 @@ class Browser(ABC):
         """Return the text of the page."""
 
     @abstractmethod
+    def scroll_to_end(self) -> None:
+        """Show the end of the page."""
+
+    @abstractmethod
     def whoami(self) -> dict[str, Any]:
         """Return what the application's /whoami says to this browser."""

@@ -5,7 +5,7 @@ set -e
 sh scripts/images.sh ca server client
 sh scripts/images.sh browser
 LAB_NAMES_PORT=$((PORT % 65535 + 1)) # of the server that sends the names of its CAs, inside the containers' network
-export LAB_NAMES_PORT SERVER=explained SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none
+export LAB_NAMES_PORT SERVER=explained SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none PUBLIC_CA=lab LAB_SERVER_CERT_DIR=
 bundle=$(mktemp "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
 end() {
     rm -f "$bundle"

@@ -100,7 +100,7 @@ class WithTls(asyncio.Protocol):
         waits = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
         if waits and self.cycle is before:
             event(logging.WARNING, "request_head_timeout", client=self.transport.get_extra_info("peername"))
-            self.transport.close()
+            self.transport.abort()  # close() would wait 30 s for the close_notify of one who says nothing
             return
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, self.cycle if waits else self)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import re
 import resource
 import socket
@@ -104,6 +105,25 @@ def test_a_request_head_has_a_time_limit(serve: Callable[..., Running], loop: st
             connection.sendall(sent) if sent else connection.do_handshake()
             ended[server] = is_ended(connection, 3)
     assert ended == {Server.EXPLAINED: True, Server.STOCK: False}
+
+
+@LINUX
+@BOTH
+def test_a_silent_client_gives_its_descriptor_back(serve: Callable[..., Running], loop: str) -> None:
+    """One that reads nothing after its handshake, and so never answers a close_notify."""
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_REQUEST_HEAD_TIMEOUT_S="0.5")
+    folder = Path(f"/proc/{running.process.pid}/fd")
+
+    def sockets() -> int:
+        return sum(os.readlink(file).startswith("socket:") for file in folder.iterdir() if file.is_symlink())
+
+    good(running)
+    before = sockets()
+    with context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost"):
+        deadline = time.monotonic() + 10
+        while "request_head_timeout" not in running.log.read_text() or sockets() > before:
+            assert time.monotonic() < deadline, f"{sockets()} sockets instead of {before}"
+            time.sleep(0.05)
 
 
 @BOTH

@@ -132,6 +132,18 @@ class ExplainedHandshake(ssl.SSLObject):
             self._record(connection, "accepted", None)
         self.context = _UNWATCHED
 
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """Return the client's certificate; as a dictionary, which the event loops ask for, an empty one if it can't be.
+
+        A name in Latin-1 is a UnicodeDecodeError: the connection of a certificate that OpenSSL accepts would be reset.
+        """
+        try:
+            return super().getpeercert(binary_form)
+        except ValueError:
+            if binary_form:
+                raise
+            return {}
+
     def _judge_again(self) -> None:
         """Refuse a resumed session whose certificate has expired or was revoked since it was verified."""
         chain = client_chain(self)

@@ -59,7 +59,7 @@ def of_unknown_version(pem: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("name", ["an IP address of three bytes", "an EDI party"])
+@pytest.mark.parametrize("name", [*UNREADABLE])
 def test_one_client_can_not_keep_another_from_being_revoked(state: Path, tmp_path: Path, loop: str, name: str) -> None:
     with following(state, tmp_path, crl(state), UVICORN_LOOP=loop) as (running, tls):
         odd, good = connect(running, client(running, tmp_path, name)), connect(running, context(running, "client-good"))

@@ -7,7 +7,7 @@ own net-log, complete when it has ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,13 @@ class Chromium(Browser):
 
 
 @contextmanager
-def chromium(playwright: Playwright, screen: Screen, home: Path, log: Path) -> Iterator[Chromium]:
+def chromium(
+    playwright: Playwright,
+    screen: Screen,
+    home: Path,
+    log: Path,
+    driver: Callable[[Screen, Page], Chromium] | None = None,
+) -> Iterator[Chromium]:
     """Start Chromium with a home of its own, in whose .pki/nssdb its certificates are."""
     environ: dict[str, str | float | bool] = {
         "HOME": str(home),
@@ -103,7 +109,7 @@ def chromium(playwright: Playwright, screen: Screen, home: Path, log: Path) -> I
     )
     try:
         wait_for(lambda: screen.picture().at(*_SPOT) == _WHITE, "Chromium shows an empty page")
-        yield Chromium(screen, context.pages[0])
+        yield (driver or Chromium)(screen, context.pages[0])
     finally:
         context.close()
 

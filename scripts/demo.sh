@@ -3,10 +3,13 @@
 set -e
 . scripts/error.sh
 new=.lab/demo
-export SERVER=explained SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none PUBLIC_CA=lab LAB_SERVER_CERT_DIR= TERM=xterm
+export SERVER=explained PROXY=none SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none PUBLIC_CA=lab
+export LAB_SERVER_CERT_DIR= TERM=xterm
 bin=$VENV/bin
 rm -rf "$new"
 mkdir -p "$new"
+trap 'rm -f "$new/bundle.p12"' EXIT
+trap 'exit 2' HUP INT TERM
 "$MAKE" --no-print-directory serve # so that nothing has to be built or issued while somebody watches
 
 echo "recording the terminal (a minute and a half)" >&2
@@ -18,8 +21,19 @@ if ! [ -e "$new/.finished" ]; then
 fi
 "$bin/termtosvg" render "$new/terminal.cast" "$new/terminal.svg" -t window_frame -m 130 -D 4000 >&2
 
+echo "filming the browser (a minute)" >&2
+sh scripts/images.sh demo
+(umask 077 && sh scripts/compose-run.sh ca export-p12 -- client-good >"$new/bundle.p12" </dev/null)
+for mode in optional required; do
+    "$MAKE" --no-print-directory serve MODE=$mode
+    sh scripts/compose-run.sh demo $mode <"$new/bundle.p12"
+done
+sh scripts/compose-run.sh demo cut </dev/null
+docker compose --progress quiet run --rm -T --no-deps --entrypoint tar demo -C /lab/reports/film -cf - browser.mp4 browser.gif </dev/null |
+    tar -xof - -C "$new"
+
 LAB_MEDIA=$new "$bin/python" -m pytest -q -o addopts= tests/unit/test_media.py >&2 ||
     error "docs/media/ stays as it is" "a test did not like what was recorded (above; it is in $new)" "make demo"
 mkdir -p docs/media
-for file in terminal.cast terminal.svg; do mv "$new/$file" "docs/media/$file"; done
+for file in terminal.cast terminal.svg browser.mp4 browser.gif; do mv "$new/$file" "docs/media/$file"; done
 ls -l docs/media >&2

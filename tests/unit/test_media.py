@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from running import ROOT
 
 MEDIA = Path(os.environ.get("LAB_MEDIA", ROOT / "docs/media"))
 CAST, SVG = MEDIA / "terminal.cast", MEDIA / "terminal.svg"
+GIF, MP4 = MEDIA / "browser.gif", MEDIA / "browser.mp4"
 LARGEST = 400_000
 PHASES = [
     "make up MODE=off",
@@ -86,7 +89,7 @@ def test_the_terminal_shows_nothing_of_the_machine() -> None:
     assert not re.search(r"make\[\d+\]", text)
 
 
-@pytest.mark.parametrize("name", ["terminal.cast", "terminal.svg"])
+@pytest.mark.parametrize("name", ["terminal.cast", "terminal.svg", "browser.gif", "browser.mp4"])
 def test_no_home_is_in_a_recording(name: str) -> None:
     assert not re.findall(rb"/(?:home|root|Users|tmp|work)/\w+", (MEDIA / name).read_bytes())
 
@@ -97,6 +100,53 @@ def test_the_picture_of_the_terminal_moves() -> None:
     pictures, seconds = steps(SVG)
     assert pictures > 100
     assert 40 < seconds < 130
+
+
+def delays(gif: bytes) -> Iterator[float]:
+    """Walk the blocks of a GIF (its specification, 17 to 26), and say how many seconds each picture stays."""
+
+    def after_table(at: int, flags: int) -> int:
+        return at + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+
+    def after_blocks(at: int) -> int:
+        while gif[at]:
+            at += gif[at] + 1
+        return at + 1
+
+    at, delay = after_table(13, gif[10]), 0
+    while gif[at] != 0x3B:  # the trailer
+        if gif[at] == 0x21:  # an extension
+            if gif[at + 1] == 0xF9:
+                delay = int.from_bytes(gif[at + 4 : at + 6], "little")
+            at = after_blocks(at + 2)
+        else:
+            assert gif[at] == 0x2C, "neither an extension nor a picture"
+            yield delay / 100
+            at = after_blocks(after_table(at + 10, gif[at + 9]) + 1)
+
+
+def test_the_browser_is_an_animated_gif() -> None:
+    gif = GIF.read_bytes()
+    assert gif[:6] == b"GIF89a"
+    assert len(gif) < LARGEST
+    assert struct.unpack("<HH", gif[6:10]) == (800, 560)
+    stays = list(delays(gif))
+    assert len(stays) > 30, "a person types, a dialog opens, pages appear"
+    assert 20 < sum(stays) < 90
+
+
+def test_the_browser_is_a_video_for_every_player() -> None:
+    video = MP4.read_bytes()
+    assert len(video) < LARGEST
+    boxes, at = {}, 0
+    while at < len(video):  # ISO/IEC 14496-12 4.2: size and type
+        size, kind = struct.unpack(">I4s", video[at : at + 8])
+        boxes[kind] = video[at : at + size]
+        at += size
+    assert list(boxes)[:2] == [b"ftyp", b"moov"], "the index comes first: it starts to play at once"
+    assert b"avc1" in boxes[b"moov"]
+    scale, duration = struct.unpack(">II", boxes[b"moov"][8:].partition(b"mvhd")[2][12:20])
+    assert 20 < duration / scale < 90
 
 
 def test_the_recorder_records(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ endif
 .NOTPARALLEL:
 
 help: ## print this help
-	@sed -n 's/^\([a-z-]*\): .*## /\1@/p' Makefile | awk -F@ '{ printf "  make %-15s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\): .*## /\1@/p' Makefile | awk -F@ '{ printf "  make %-15s %s\n", $$1, $$2 }'
 	@echo "Knobs: MODE=off|optional|required  PORT=8443  SERVER=explained|stock  RUNTIME=compose|local  (.env.example)"
 
 up: serve ## issue the certificates, start the server, and say what to try

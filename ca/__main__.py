@@ -85,7 +85,7 @@ def _elsewhere(store: Store, arguments: argparse.Namespace) -> None:
 def _list(store: Store, arguments: argparse.Namespace) -> None:
     for name, entry in ledger(store).items():
         until = datetime.fromisoformat(entry.not_after)
-        print(f"{name:26} {entry.role:13} until {until:%Y-%m-%d}  {entry.subject}")
+        print(f"{name:32} {entry.role:13} until {until:%Y-%m-%d}  {entry.subject}")
 
 
 def _show(store: Store, arguments: argparse.Namespace) -> None:

@@ -185,3 +185,9 @@ def test_a_session_that_goes_wrong_is_no_recording(make: str, curl: str, fact: s
     )
     assert done.returncode == 2
     assert done.stderr == f"error: the session failed: {fact}" + done.stderr.partition(fact)[2]
+
+
+def test_the_readme_shows_one_of_each() -> None:
+    pictures = set(re.findall(r"!\[[^\]]+\]\((docs/media/[^)]+)\)", (ROOT / "README.md").read_text()))
+    assert {"docs/media/terminal.svg", "docs/media/browser.gif"} <= pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,8 +18,13 @@ import catalogue
 from ca.recipe import PASS_PHRASE
 from catalogue import Crl, Server
 from client.lab import Lab, open_lab
+from server.healthcheck import answers
 
 ROOT = Path(__file__).parent.parent
+# LAB_TEST_THOROUGH=1 repeats more and loads more; what is stated is the same.
+THOROUGH = os.environ.get("LAB_TEST_THOROUGH") == "1"
+READY_S = 60.0  # beside other tests
+_PORTS = (16384, 32768)
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,16 @@ def unused_port() -> int:
 
 
 def unused_ports(count: int) -> list[int]:
-    """Return as many different ports: each is held until all are known."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in held:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in held]
+    """Return as many different ports, none of those that the kernel gives to clients (from 32768 on): what is free
+    now must be so when a server takes it, though the tests beside this one open thousands of connections.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as trial, suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            found += {port} - set(found)
+    return found
 
 
 def server_environ(state: Path, mode: str, port: int, server: str = Server.EXPLAINED) -> dict[str, str]:
@@ -89,10 +100,18 @@ def serving(state: Path, log: Path, mode: str, server: str = Server.EXPLAINED, *
     port = unused_port()
     environment = server_environ(state, mode, port, server) | environ
     with process(environment, log) as running:
-        check = [sys.executable, "-m", "server.healthcheck", "--wait", "20"]
-        ready = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert ready.returncode == 0, ready.stderr + log.read_text()
+        await_answer(running, environment, log)
         yield Running(running, port, state, log)
+
+
+def await_answer(process: subprocess.Popen[bytes], environment: Mapping[str, str], log: Path) -> None:
+    """Ask as `python -m server.healthcheck` does, which for each server would import the application once more."""
+    deadline = time.monotonic() + READY_S
+    folder = Path(environment["LAB_HEALTHCHECK_DIR"])
+    while problem := answers(int(environment["UVICORN_PORT"]), folder):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, problem + log.read_text()
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -105,6 +124,7 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
         others = known.variants[1:]
         ports = dict(zip((variant.name for variant in others), unused_ports(len(others)), strict=True))
         tls = state / "server-tls"
+        started = []
         for variant in others:
             port = ports[variant.name]
             environment = server_environ(state, mode, port, server) | {
@@ -115,7 +135,10 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
                 "LAB_CRL_CHECK": variant.crl_check,
                 "UVICORN_SSL_KEYFILE_PASSWORD": PASS_PHRASE if variant.credential == "server-encrypted-key" else "",
             }
-            stack.enter_context(process(environment, folder / f"{variant.name}.log"))
+            log = folder / f"{variant.name}.log"
+            started.append((stack.enter_context(process(environment, log)), environment, log))
+        for one in started:
+            await_answer(*one)
         yield replace(default, ports=ports)
 
 
@@ -130,7 +153,7 @@ def process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen
         yield running
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(30)
 
 
 def client(running: Running | None, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from running import ROOT, Running, context, server_environ, serving, unused_port
+from running import ROOT, THOROUGH, Running, context, server_environ, serving, unused_port
 
 from ca.certificates import Credential, make
 from ca.credentials import AUTHORITIES, client_leaf, server_leaf
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.live
 LOOPS = ("asyncio", "uvloop")
 DEADLINE_S = 15
 REQUESTS = 1000
-ROTATIONS = 20
+ROTATIONS = 20 if THOROUGH else 8
 
 
 def authority(state: Path, name: str) -> Credential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from judging import content
-from running import ROOT
+from running import ROOT, THOROUGH
 
 import ca.store
 import catalogue
@@ -29,6 +30,12 @@ EVERYTHING = 85
 
 def run(folder: Path, names: str = "", path: Path = catalogue.DEFAULT_PATH) -> Issuance:
     return issue(catalogue.load(path), Store(folder), names, say=lambda _: None)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, state: Path) -> Path:
+    """A folder of the test's own in which everything is issued."""
+    return Path(shutil.copytree(state, tmp_path / "lab"))
 
 
 def how_many_issued(folder: Path) -> int:
@@ -97,7 +104,7 @@ def test_killed_at_any_moment_the_next_run_completes_the_set(tmp_path: Path, mon
     run(tmp_path / "all")
     total = count
     assert total > 4 * EVERYTHING
-    for limit in range(1, total, total // 20):
+    for limit in (*range(1, total, total // (20 if THOROUGH else 9)), total):
         count = 0
         folder = tmp_path / str(limit)
         with pytest.raises(Killed):
@@ -110,7 +117,9 @@ def test_killed_at_any_moment_the_next_run_completes_the_set(tmp_path: Path, mon
         assert all(p.read_bytes() == data for p, data in roots.items())  # a whole root is never made twice
 
 
-def test_killed_while_an_expired_intermediate_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_an_expired_intermediate_is_replaced(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Killed(BaseException):
         pass
 
@@ -122,8 +131,7 @@ def test_killed_while_an_expired_intermediate_is_replaced(tmp_path: Path, monkey
             return real_datetime.now(tz) + 731 * ca.recipe.DAY
 
     for limit in range(1, 8):
-        folder, left = tmp_path / str(limit), limit
-        run(folder)
+        folder, left = Path(shutil.copytree(state, tmp_path / str(limit))), limit
 
         def replace(source: Path, target: Path) -> None:
             nonlocal left
@@ -192,38 +200,39 @@ def test_what_a_server_is_started_with(tmp_path: Path) -> None:
 
 
 def test_issuing_is_quick(tmp_path: Path) -> None:
-    """RSA keys included; the time of an RSA key varies, so the best of three counts for the first issue."""
+    """RSA keys included; the time of an RSA key varies, so the best of three counts for the first issue.
+
+    It computes and waits for nothing, so it is its own time that counts, not that of the tests beside it.
+    """
     first = []
     for attempt in ("a", "b", "c"):
-        start = time.monotonic()
+        start = time.process_time()
         run(tmp_path / attempt)
-        first.append(time.monotonic() - start)
-    start = time.monotonic()
+        first.append(time.process_time() - start)
+    start = time.process_time()
     run(tmp_path / "c")
     assert min(first) < 2
-    assert time.monotonic() - start < 0.3
+    assert time.process_time() - start < 0.3
 
 
-def test_faulty_signatures_and_keys_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_faulty_signatures_and_keys_are_kept_as_they_are(lab: Path) -> None:
     """What is wrong on purpose is not taken for damage: not the signature, nor the key, nor the order, nor SHA-1."""
-    run(tmp_path)
-    clients = tmp_path / "client-tls/clients"
+    clients = lab / "client-tls/clients"
     assert b"ENCRYPTED PRIVATE KEY" in (clients / "client-encrypted-key/privkey.pem").read_bytes()
-    assert run(tmp_path).issued == {}
+    assert run(lab).issued == {}
     (clients / "client-wrong-key/privkey.pem").write_bytes((clients / "client-good/privkey.pem").read_bytes())
-    assert run(tmp_path).issued == {}  # still a wrong key
+    assert run(lab).issued == {}  # still a wrong key
     (clients / "client-encrypted-key/privkey.pem").write_bytes((clients / "client-good/privkey.pem").read_bytes())
-    assert list(run(tmp_path).issued) == ["client-encrypted-key"]
+    assert list(run(lab).issued) == ["client-encrypted-key"]
 
 
-def test_a_lost_intermediate_of_a_scenario_is_made_again_and_its_leaf_too(tmp_path: Path) -> None:
+def test_a_lost_intermediate_of_a_scenario_is_made_again_and_its_leaf_too(lab: Path) -> None:
     """Nobody imports it, unlike the intermediates of the two PKIs."""
-    run(tmp_path)
-    (tmp_path / "ca-private/expired-intermediate/privkey.pem").unlink()
-    issued = run(tmp_path).issued
+    (lab / "ca-private/expired-intermediate/privkey.pem").unlink()
+    issued = run(lab).issued
     assert set(issued) == {"expired-intermediate", "client-expired-intermediate"}
     assert issued["client-expired-intermediate"] == "its issuer expired-intermediate was issued again"
-    assert_whole(tmp_path)
+    assert_whole(lab)
 
 
 def test_prose_re_issues_nothing_but_the_manifest_is_renewed(tmp_path: Path) -> None:
@@ -245,77 +254,68 @@ def test_an_unmade_credential_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["privkey.pem", "cert.pem", "fullchain.pem"])
-def test_a_damaged_leaf_is_issued_again(tmp_path: Path, damage: str) -> None:
-    run(tmp_path)
-    (tmp_path / "client-tls/clients/client-good" / damage).write_text("")
-    assert run(tmp_path).issued == {"client-good": "its files were missing or damaged"}
-    assert_whole(tmp_path)
+def test_a_damaged_leaf_is_issued_again(lab: Path, damage: str) -> None:
+    (lab / "client-tls/clients/client-good" / damage).write_text("")
+    assert run(lab).issued == {"client-good": "its files were missing or damaged"}
+    assert_whole(lab)
 
 
-def test_a_key_of_another_certificate_is_noticed(tmp_path: Path) -> None:
-    run(tmp_path)
-    clients = tmp_path / "client-tls/clients"
+def test_a_key_of_another_certificate_is_noticed(lab: Path) -> None:
+    clients = lab / "client-tls/clients"
     (clients / "client-good/privkey.pem").write_bytes((clients / "client-expired/privkey.pem").read_bytes())
-    assert list(run(tmp_path).issued) == ["client-good"]
+    assert list(run(lab).issued) == ["client-good"]
 
 
-def test_a_chain_of_another_pki_is_noticed(tmp_path: Path) -> None:
+def test_a_chain_of_another_pki_is_noticed(lab: Path) -> None:
     """Consistent in itself, and wrong: the server's trust file would hide it from the positive control."""
-    run(tmp_path)
-    good, other = (tmp_path / "client-tls/clients" / name for name in ("client-good", "client-public-ca"))
+    good, other = (lab / "client-tls/clients" / name for name in ("client-good", "client-public-ca"))
     (good / "chain.pem").write_bytes((other / "chain.pem").read_bytes())
     (good / "fullchain.pem").write_bytes((good / "cert.pem").read_bytes() + (other / "chain.pem").read_bytes())
-    assert run(tmp_path).issued == {"client-good": "its chain was damaged"}
+    assert run(lab).issued == {"client-good": "its chain was damaged"}
 
 
-def test_a_key_that_others_may_read_is_mended(tmp_path: Path) -> None:
-    run(tmp_path)
-    key = tmp_path / "client-tls/clients/client-good/privkey.pem"
+def test_a_key_that_others_may_read_is_mended(lab: Path) -> None:
+    key = lab / "client-tls/clients/client-good/privkey.pem"
     key.chmod(0o644)
-    assert run(tmp_path).issued == {}
+    assert run(lab).issued == {}
     assert key.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("ledger", ["", '{"format": 1}'])
-def test_a_damaged_root_is_an_error_without_a_ledger_too(tmp_path: Path, ledger: str) -> None:
+def test_a_damaged_root_is_an_error_without_a_ledger_too(lab: Path, ledger: str) -> None:
     """After an update the old ledger can't be read; that must not replace what people imported."""
-    run(tmp_path)
-    (tmp_path / "ca-private/ledger.json").write_text(ledger)
-    (tmp_path / "ca-private/validation-root/privkey.pem").write_text("")
+    (lab / "ca-private/ledger.json").write_text(ledger)
+    (lab / "ca-private/validation-root/privkey.pem").write_text("")
     with pytest.raises(LabError, match="could not keep validation-root"):
-        run(tmp_path)
+        run(lab)
 
 
-def test_a_lost_root_is_an_error_not_a_new_root(tmp_path: Path) -> None:
-    run(tmp_path)
-    (tmp_path / "ca-private/validation-root/privkey.pem").unlink()
+def test_a_lost_root_is_an_error_not_a_new_root(lab: Path) -> None:
+    (lab / "ca-private/validation-root/privkey.pem").unlink()
     with pytest.raises(LabError, match=r"could not keep validation-root: .*\n  try: make clean up"):
-        run(tmp_path)
+        run(lab)
 
 
-def test_a_lost_ledger_keeps_the_roots(tmp_path: Path) -> None:
-    run(tmp_path)
-    (tmp_path / "ca-private/ledger.json").unlink()
-    issued = run(tmp_path).issued
+def test_a_lost_ledger_keeps_the_roots(lab: Path) -> None:
+    (lab / "ca-private/ledger.json").unlink()
+    issued = run(lab).issued
     assert not issued.keys() & {recipe.name for recipe in AUTHORITIES}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 2, "credentials": {"a": {}}}'])
-def test_a_corrupt_ledger_loses_no_root(tmp_path: Path, text: str) -> None:
-    run(tmp_path)
-    roots = {path: path.read_bytes() for a in AUTHORITIES if (path := tmp_path / f"ca-private/{a.name}/cert.pem")}
-    (tmp_path / "ca-private/ledger.json").write_text(text)
+def test_a_corrupt_ledger_loses_no_root(lab: Path, text: str) -> None:
+    roots = {path: path.read_bytes() for a in AUTHORITIES if (path := lab / f"ca-private/{a.name}/cert.pem")}
+    (lab / "ca-private/ledger.json").write_text(text)
     said: list[str] = []
-    issue(catalogue.load(), Store(tmp_path), say=said.append)
+    issue(catalogue.load(), Store(lab), say=said.append)
     old = "its format is 1, not 2" if text == '{"format": 1}' else "it is corrupt"
     assert said[0].startswith(f"ledger.json can't be used ({old}")
     assert {path: path.read_bytes() for path in roots} == roots
-    assert_whole(tmp_path)
+    assert_whole(lab)
 
 
-def test_time_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_runs_out(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the lifetime later, what should be valid is issued again; what is expired stays expired."""
-    run(tmp_path)
     real = ca.issue.datetime
 
     class Later(real):  # type: ignore[misc,valid-type]
@@ -324,7 +324,7 @@ def test_time_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return real.now(tz) + 65 * ca.recipe.DAY
 
     monkeypatch.setattr(ca.issue, "datetime", Later)
-    issued = run(tmp_path).issued
+    issued = run(lab).issued
     assert {"server-good", "healthcheck", "client-good"} <= set(issued)
     assert not {"client-expired", "client-not-yet-valid", "validation-root", "validation-intermediate"} & set(issued)
 

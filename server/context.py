@@ -84,6 +84,7 @@ class LiveContext(ssl.SSLContext):
         self._paths = [Path(name) for name in names if name]
         self.terms = HandshakeTerms()
         self.loaded = self._load()
+        self.terms.judge = self.loaded.judge
         self._before = self._tried = self.loaded.stamp
         self._judged = self._reminded = time.monotonic()
         self._log_loaded("tls_loaded")
@@ -104,6 +105,7 @@ class LiveContext(ssl.SSLContext):
             event(logging.ERROR, "tls_kept", why=why, files=files, fact=str(error) or repr(error), cure=_CURE)
             return False
         self.loaded = loaded
+        self.terms.judge = loaded.judge
         try:
             self._log_loaded("tls_reloaded", why=why)
         finally:

@@ -59,19 +59,20 @@ _UNWATCHED = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 _UNWATCHED.verify_mode = ssl.CERT_REQUIRED  # or getpeercert() would call every certificate unverified
 
 
-class StaleSessionError(ssl.SSLError):
-    """A session was resumed whose certificate is good no longer: OpenSSL does not verify it again."""
+class NoLongerGoodError(ssl.SSLError):
+    """A certificate is good no longer: of a resumed session, or by files that came while its handshake was going on."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, resumed: bool) -> None:
         super().__init__(ssl.SSL_ERROR_SSL, problem.verify_message)
         self.verify_code, self.verify_message = problem.verify_code, problem.verify_message
-        self.reason = "RESUMED_SESSION_REFUSED"
+        self.reason = "RESUMED_SESSION_REFUSED" if resumed else "REFUSED_BY_NEW_FILES"
 
 
 class HandshakeTerms:
-    """What the handshakes of one server share: who is connected, by its TLS object."""
+    """What the handshakes of one server share: who judges now, and who is connected, by its TLS object."""
 
     def __init__(self) -> None:
+        self.judge: Judge | None = None
         self.open: MutableMapping[ExplainedHandshake, Connection] = WeakKeyDictionary()
 
     def judge_open(self, judge: Judge) -> None:
@@ -116,7 +117,7 @@ class ExplainedHandshake(ssl.SSLObject):
         connection = CONNECTION.get()
         try:
             super().do_handshake()
-            if self.session_reused:
+            if self.session_reused or self.terms.judge is not self.judge:
                 self._judge_again()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
@@ -145,12 +146,12 @@ class ExplainedHandshake(ssl.SSLObject):
             return {}
 
     def _judge_again(self) -> None:
-        """Refuse a resumed session whose certificate has expired or was revoked since it was verified."""
+        """Refuse whose certificate has expired or was revoked since it was verified, or since its handshake began."""
         chain = client_chain(self)
-        problem = self.judge.problem(chain) if chain else None
+        problem = (self.terms.judge or self.judge).problem(chain) if chain else None
         if problem:
             self.offered = chain[0]
-            raise StaleSessionError(problem)
+            raise NoLongerGoodError(problem, resumed=bool(self.session_reused))
 
     def _log(self, error: ssl.SSLError, connection: Connection | None) -> None:
         event(

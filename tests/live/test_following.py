@@ -14,17 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from lists import authority, crl, leaf
 from running import ROOT, THOROUGH, Running, context, server_environ, serving, unused_port
 
-from ca.certificates import Credential, make
-from ca.credentials import AUTHORITIES, client_leaf, server_leaf
+from ca.certificates import make
+from ca.credentials import client_leaf, server_leaf
 from ca.recipe import BACKDATED, Validity
 from ca.store import Store, write_file
 from catalogue import Mode, Server
@@ -36,40 +36,6 @@ LOOPS = ("asyncio", "uvloop")
 DEADLINE_S = 15
 REQUESTS = 1000
 ROTATIONS = 20 if THOROUGH else 8
-
-
-def authority(state: Path, name: str) -> Credential:
-    """An issued authority, with those above it."""
-    recipe = next(r for r in AUTHORITIES if r.name == name)
-    issuer = None if recipe.issuer == "self" else authority(state, recipe.issuer)
-    credential = Store(state).read(recipe, issuer)
-    assert credential
-    return credential
-
-
-def crl(state: Path, *revoked: x509.Certificate, issuer: str = "validation-intermediate", days: float = 1) -> bytes:
-    """A revocation list of an authority, made here and not by the lab's CA; `days` < 0 is an expired one."""
-    by = authority(state, issuer)
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(by.certificate.subject)
-        .last_update(now - timedelta(days=2))
-        .next_update(now + timedelta(days=days))
-        .add_extension(x509.CRLNumber(1), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(by.certificate.public_key()),  # type: ignore[arg-type]
-            critical=False,
-        )
-    )
-    for certificate in revoked:
-        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
-        builder = builder.add_revoked_certificate(entry.build())
-    return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.PEM)  # type: ignore[arg-type]
-
-
-def leaf(state: Path, name: str = "client-good") -> x509.Certificate:
-    return x509.load_pem_x509_certificate((state / "client-tls/clients" / name / "cert.pem").read_bytes())
 
 
 def connect(running: Running, client: ssl.SSLContext) -> http.client.HTTPSConnection:

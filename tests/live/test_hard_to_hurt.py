@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from lists import authority
 from running import THOROUGH, Running, context, serving
-from test_following import alert, authority
+from test_following import alert
 
 from ca.certificates import make
 from ca.credentials import client_leaf, intermediate

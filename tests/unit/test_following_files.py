@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import uvicorn
+from lists import crl, leaf
 
 from server import context
 from server.context import LiveContext
@@ -95,3 +97,32 @@ def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., Li
         live(LAB_CRL=str(file))
     file.write_bytes(lists)
     assert live(LAB_CRL=str(file)).loaded.context.get_ca_certs() == before
+
+
+def test_a_handshake_under_way_is_judged_by_the_lists_that_came_meanwhile(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    def finish(*, revoke: bool) -> None:
+        file = tmp_path / "crl.pem"
+        file.write_bytes(crl(state))
+        loaded = live(LAB_CRL=str(file))
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = loaded.wrap_bio(to_server, to_client, server_side=True)
+        folder = state / "client-tls/clients/client-good"
+        trusting = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
+        trusting.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+        client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
+        for end in (client, server):  # the server has sent what it has, and the client's certificate is still to come
+            with pytest.raises(ssl.SSLWantReadError):
+                end.do_handshake()
+        file.write_bytes(crl(state, *[leaf(state)] * revoke))
+        assert loaded.reload("a test")
+        client.do_handshake()
+        server.do_handshake()
+
+    finish(revoke=False)
+    with pytest.raises(ssl.SSLWantReadError):
+        finish(revoke=True)
+    refused = [line for line in said() if line.startswith("handshake_refused ")]
+    assert len(refused) == 1
+    assert "reason=REFUSED_BY_NEW_FILES verify_code=23" in refused[0]

@@ -38,7 +38,7 @@ _REMIND_S = 24 * 3600.0
 _JUDGE_S = 60.0
 _CURE = "put a good file there: it is taken at once"
 
-Stamp = tuple[tuple[int, int, int] | None, ...]
+Stamp = tuple[tuple[int, ...] | None, ...]
 
 
 def live_context(config: uvicorn.Config, _: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -142,6 +142,7 @@ class LiveContext(ssl.SSLContext):
             self.reload("a file changed")
         if now - self._judged > _JUDGE_S:
             self._judged = now
+            self._tried = self.loaded.stamp  # what failed may have been cured elsewhere: descriptors, a folder
             self.judge_open()
         if now - self._reminded > _REMIND_S:
             self._reminded = now
@@ -243,9 +244,10 @@ def _refuse_worse(new: Judge, old: Judge) -> None:
         raise ValueError("the new revocation lists have expired, or are of no CA in the trust file")
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    # The time of the status change, too: who may read it is one.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -126,3 +127,48 @@ def test_a_handshake_under_way_is_judged_by_the_lists_that_came_meanwhile(
     refused = [line for line in said() if line.startswith("handshake_refused ")]
     assert len(refused) == 1
     assert "reason=REFUSED_BY_NEW_FILES verify_code=23" in refused[0]
+
+
+def test_a_file_that_is_cured_with_the_same_size_and_time_is_tried_again(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    """As after `chmod`, which changes neither; the tests may run as root, who reads everything."""
+    file = tmp_path / "crl.pem"
+    good = crl(state)
+    file.write_bytes(good)
+    loaded = live(LAB_CRL=str(file))
+    file.write_bytes(bytes(len(good)))
+    before = file.stat()
+    for _ in range(3):
+        loaded.look()
+    assert [line.split()[0] for line in said()][-1] == "tls_kept"
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of the file system is coarse
+        file.write_bytes(good)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for _ in range(2):
+        loaded.look()
+    assert "tls_reloaded" in [line.split()[0] for line in said()]
+
+
+def test_what_failed_is_tried_again_after_a_minute(
+    live: Callable[..., LiveContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "crl.pem"
+    file.write_bytes(crl(state))
+    loaded = live(LAB_CRL=str(file))
+    before, load = loaded.loaded, context.load_context
+
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(context, "load_context", fail)
+    file.write_bytes(crl(state, leaf(state)))
+    for _ in range(3):
+        loaded.look()
+    monkeypatch.setattr(context, "load_context", load)
+    loaded.look()
+    assert loaded.loaded is before
+    monkeypatch.setattr(context, "_JUDGE_S", -1.0)
+    for _ in range(2):
+        loaded.look()
+    assert loaded.loaded is not before

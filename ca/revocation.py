@@ -98,6 +98,7 @@ def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
         entry = _entry(entries, name, "revoke")
         index, now = read_index(store), crl.now_s()
         if known := index.find(entry):
+            _publish(store, entries, index, now)  # the run that revoked it may have been killed before it did
             raise LabError(f"could not revoke {name}", f"it was revoked at {known.at} ({known.reason})", "make crl")
         if not entry.issuer_sha256:
             fact = "it is signed by its own key, so no list can revoke it: whoever trusts it has to stop"

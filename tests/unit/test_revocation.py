@@ -18,7 +18,7 @@ from judging import content, verify_error
 import ca.crl
 from ca.issue import issue, ledger
 from ca.revocation import describe, revoke, unrevoke
-from ca.store import Store
+from ca.store import Store, write_changed
 from catalogue import Catalogue, Crl, LabError
 from catalogue import load as load_catalogue
 
@@ -207,6 +207,24 @@ def test_published_files_that_are_lost_come_back_the_same(known: Catalogue, lab:
         path.unlink()
     issue(known, Store(lab), say=lambda _: None)
     assert content(lab) == before
+
+
+def test_a_revocation_that_was_interrupted_is_published_by_repeating_it(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_after_the_record(path: Path, data: bytes, mode: int = 0o644) -> None:
+        if path.name != "revocations.json":
+            raise KeyboardInterrupt
+        write_changed(path, data, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ca.revocation.write_changed", killed_after_the_record)
+        with pytest.raises(KeyboardInterrupt):
+            revoke(Store(lab), "client-good")
+    assert verify(lab, "client-good") == 0
+    with pytest.raises(LabError, match="it was revoked at "):
+        revoke(Store(lab), "client-good")
+    assert verify(lab, "client-good") == 23
 
 
 @pytest.mark.parametrize("record", ["", "{", '{"format": 0}', '{"format": 1, "revoked": [{}], "lists": {}}'])

@@ -35,8 +35,15 @@ _KINDS: dict[type[x509.GeneralName], str] = {
     x509.RegisteredID: "RID",
     x509.OtherName: "OTHER",
 }
-# Control characters (NUL, line feed), invisible ones (bidi overrides, zero width), surrogates, line separators.
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Control characters (NUL, line feed), invisible ones (bidi overrides, zero width), surrogates, private and unassigned
+# ones, and all that separates (lines, paragraphs, words) but the space itself.
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+# Those of Unicode's Default_Ignorable_Code_Point that are in no such category (`unicodedata` lacks the property):
+# grapheme joiner, Hangul fillers, Khmer inherent vowels, variation selectors. And three more whose glyph is empty.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+    "\u2800\U00016fe4\U0001d159]"
+)
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]+)+")
 _SPIFFE_BYTES = 2048
 
@@ -175,7 +182,11 @@ def _text(name: x509.GeneralName) -> str:
 
 def unsafe_character(text: str) -> str | None:
     """Return the first character of a name that nobody can see, like `U+200B`, or None."""
-    return next((f"U+{ord(character):04X}" for character in text if unicodedata.category(character) in _UNSAFE), None)
+    return next((f"U+{ord(character):04X}" for character in text if _is_hidden(character)), None)
+
+
+def _is_hidden(character: str) -> bool:
+    return character != " " and (unicodedata.category(character) in _UNSAFE or bool(_IGNORABLE.match(character)))
 
 
 def _unsafe(certificate: x509.Certificate, sans: list[tuple[str, str]]) -> Iterator[str]:

@@ -64,6 +64,19 @@ def test_a_separator_in_a_value_makes_no_attribute() -> None:
         ("Lab\u200bAdmins", "U+200B"),
         ("Lab\u2028Admins", "U+2028"),
         ("Lab\u2066Admins", "U+2066"),
+        ("Lab\u3164Admins", "U+3164"),  # Hangul fillers are letters
+        ("Lab\u115fAdmins", "U+115F"),
+        ("Lab\uffa0Admins", "U+FFA0"),
+        ("Lab\u2800Admins", "U+2800"),
+        ("Lab\ufe0fAdmins", "U+FE0F"),
+        ("Lab\U000e0100Admins", "U+E0100"),
+        ("Lab\u034fAdmins", "U+034F"),
+        ("Lab\u180bAdmins", "U+180B"),
+        ("Lab\u17b4Admins", "U+17B4"),
+        ("Lab\u00a0Admins", "U+00A0"),
+        ("Lab\u2003Admins", "U+2003"),
+        ("Lab\ue000Admins", "U+E000"),
+        ("Lab\u0378Admins", "U+0378"),
     ],
 )
 def test_characters_that_nobody_sees_are_told(text: str, character: str) -> None:
@@ -72,7 +85,8 @@ def test_characters_that_nobody_sees_are_told(text: str, character: str) -> None
 
 
 def test_other_scripts_are_no_danger() -> None:
-    assert identity(("CN", "Zoë Łukasz 客户"), ("OU", "Πωλήσεις")).unsafe_names == ()
+    others = (("CN", "Zoë Łukasz 客户"), ("OU", "Πωλήσεις"), ("O", "เชื่อ नाम 한국 ⠃"))
+    assert identity(*others).unsafe_names == ()
 
 
 def test_a_nul_in_a_san_is_told() -> None:

@@ -117,7 +117,15 @@ except ImportError:
 else:
 
     class HttpToolsWithTls(WithTls, HttpToolsProtocol):
-        """Uvicorn's httptools protocol with the TLS extension."""
+        """Uvicorn's httptools protocol with the TLS extension, and without trailers among the headers.
+
+        Uvicorn appends the fields of a chunked body's trailer to the request's headers, and a proxy that removes
+        header fields passes trailers on: they must not be merged (RFC 9110 6.5.1).
+        """
+
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            self.headers = []
 
     PROTOCOLS |= {"httptools": HttpToolsWithTls, "auto": HttpToolsWithTls}
 

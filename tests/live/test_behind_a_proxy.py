@@ -174,6 +174,20 @@ def test_other_names_are_not_read_from_the_proxy_either(
 
 
 @PROTOCOLS
+def test_a_trailer_is_no_header(behind: Callable[..., Running], state: Path, protocol: str) -> None:
+    """A proxy takes forged header fields away and passes trailers on (RFC 9110 6.5.1)."""
+    name, forged = cert(state, "client-admin")
+    head = "GET /whoami HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTrailer: Client-Cert\r\n\r\n"
+    with peer(behind(protocol), as_proxy(state)) as proxy:
+        proxy.connection.connect()
+        proxy.connection.sock.sendall(f"{head}0\r\n{name}: {forged}\r\n\r\n".encode())  # in one piece
+        response = http.client.HTTPResponse(proxy.connection.sock)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["identity"] is None
+
+
+@PROTOCOLS
 def test_the_form_of_nginx(behind: Callable[..., Running], state: Path, protocol: str) -> None:
     running = behind(protocol, LAB_PROXY_HEADER="X-SSL-Client-Cert")
     with peer(running, as_proxy(state)) as proxy:

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from server import log, record
-from server.files import certificates, check_whole, load_context
+from server.files import certificates, check_whole, has_others, load_context
 from server.handshake import HandshakeTerms, explained
 from server.log import event
 from server.peer import subject_in_words
@@ -169,10 +169,13 @@ class LiveContext(ssl.SSLContext):
             context.num_tickets = 0
             context.options |= ssl.OP_NO_TICKET
         anchors = certificates(config.ssl_ca_certs)
-        judge = Judge(anchors, self._check_lists(context, anchors), chain=lab.crl_check == "chain")
+        lists = self._check_lists(context, anchors)
+        every = not has_others(config.ssl_ca_certs, anchors)
+        judge = Judge(anchors, lists, chain=lab.crl_check == "chain", every_anchor=every)
         explained(context, judge, self.terms)
         leaves = certificates(config.ssl_certfile)
-        return Loaded(context, judge, leaves[0] if leaves else None, stamp)
+        known = leaves and not has_others(config.ssl_certfile, leaves)  # or the first may be no leaf
+        return Loaded(context, judge, leaves[0] if known else None, stamp)
 
     def _check_lists(
         self, context: ssl.SSLContext, anchors: Sequence[x509.Certificate]
@@ -204,6 +207,9 @@ class LiveContext(ssl.SSLContext):
             crls=None if judge.lists is None else len(judge.lists),
             crl_check=self.lab.crl_check if self.lab.crl else None,
         )
+        if not judge.every_anchor:
+            fact = "not every certificate in it can be read here: nobody is hung up on when a CA is removed from it"
+            event(logging.WARNING, "trust_unreadable", file=self.config.ssl_ca_certs, fact=fact)
         self._log_expiry()
 
     def _log_expiry(self) -> None:
@@ -223,7 +229,8 @@ class LiveContext(ssl.SSLContext):
             elif crl.next_update_utc and crl.next_update_utc - now < _SOON / 7:
                 until = crl.next_update_utc
                 event(logging.WARNING, "crl_expires_soon", file=self.lab.crl, issuer=issuer, until=until)
-        if lists is not None and not any(is_about(crl, self.loaded.judge.anchors) for crl in lists):
+        judge = self.loaded.judge
+        if lists is not None and judge.every_anchor and not any(is_about(crl, judge.anchors) for crl in lists):
             fact = "it has no list of a CA in the trust file: every client of these is refused (verify error 3)"
             event(logging.ERROR, "crl_of_another_issuer", file=self.lab.crl, fact=fact)
 
@@ -237,7 +244,7 @@ def _refuse_worse(new: Judge, old: Judge) -> None:
     now = datetime.now(UTC)
 
     def good(judge: Judge) -> bool:
-        ours = [crl for crl in judge.lists or () if is_about(crl, judge.anchors)]
+        ours = [crl for crl in judge.lists or () if is_about(crl, judge.anchors) or not judge.every_anchor]
         return bool(ours) and not any(is_stale(crl, now) for crl in ours)
 
     if new.lists is not None and good(old) and not good(new):

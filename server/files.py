@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from uvicorn.config import create_ssl_context
 
 from server.peer import UNREADABLE
 
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_ANY_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")  # what OpenSSL takes
 _END = re.compile(rb"-----END [A-Z0-9 ]+-----")
 
 
@@ -44,8 +46,18 @@ def load_context(certfile: str, keyfile: str | None, password: str | None, *othe
 
 
 def certificates(path: str | os.PathLike[str] | None) -> list[x509.Certificate]:
-    """Return the certificates of a file; none without one, or if `cryptography`, stricter than OpenSSL, can't."""
+    """Return the certificates of a file that `cryptography`, stricter than OpenSSL, can read; none without a file."""
+    found = _CERTIFICATE.findall(Path(path).read_bytes()) if path else []
+    return [certificate for block in found if (certificate := _read(block))]
+
+
+def has_others(path: str | os.PathLike[str] | None, read: Sequence[x509.Certificate]) -> bool:
+    """Tell whether OpenSSL may take more certificates from a file than were read."""
+    return bool(path) and len(_ANY_CERTIFICATE.findall(Path(str(path)).read_bytes())) > len(read)
+
+
+def _read(block: bytes) -> x509.Certificate | None:
     try:
-        return x509.load_pem_x509_certificates(Path(path).read_bytes()) if path else []
+        return x509.load_pem_x509_certificate(block)
     except UNREADABLE:
-        return []
+        return None

@@ -39,14 +39,16 @@ class Judge:
         lists: Sequence[x509.CertificateRevocationList] | None = None,
         *,
         chain: bool = False,
+        every_anchor: bool = True,
     ) -> None:
         """Judge by these.
 
         Args:
             lists: revocation lists, None to check none.
             chain: look up every certificate below a self-signed one, not the leaf alone.
+            every_anchor: the anchors are all that OpenSSL has; if not, nobody's is missed.
         """
-        self.anchors, self.lists, self.chain = tuple(anchors), lists, chain
+        self.anchors, self.lists, self.chain, self.every_anchor = tuple(anchors), lists, chain, every_anchor
 
     def problem(self, certificates: Sequence[bytes], now: datetime | None = None) -> Problem | None:
         """Return what is wrong with a chain (DER, leaf first; the leaf alone if that is all that is known), or None.
@@ -62,7 +64,7 @@ class Judge:
     def _problem(self, chain: Sequence[x509.Certificate], now: datetime) -> Problem | None:
         if any(certificate.not_valid_after_utc < now for certificate in chain):
             return Problem(_EXPIRED, "certificate has expired")
-        if len(chain) > 1 and not any(self._anchored(certificate) for certificate in chain):
+        if self.every_anchor and len(chain) > 1 and not any(self._anchored(certificate) for certificate in chain):
             return Problem(_UNTRUSTED, "its trust anchor was removed")
         if self.lists is None:
             return None

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import uvicorn
-from lists import crl, leaf
+from cryptography.hazmat.primitives.serialization import Encoding
+from lists import authority, crl, leaf
 
 from server import context
 from server.context import LiveContext
@@ -23,14 +25,18 @@ from server.settings import lab_settings
 def live(state: Path) -> Callable[..., LiveContext]:
     """Make a context of the issued files, with these variables."""
     tls = state / "server-tls"
-    config = uvicorn.Config(
-        "server.app:app",
-        ssl_certfile=str(tls / "server-good/fullchain.pem"),
-        ssl_keyfile=str(tls / "server-good/privkey.pem"),
-        ssl_ca_certs=str(tls / "validation_fullchain.pem"),
-        ssl_cert_reqs=2,
-    )
-    return lambda **environ: LiveContext(config, lab_settings(environ))
+
+    def make(trust: Path = tls / "validation_fullchain.pem", **environ: str) -> LiveContext:
+        config = uvicorn.Config(
+            "server.app:app",
+            ssl_certfile=str(tls / "server-good/fullchain.pem"),
+            ssl_keyfile=str(tls / "server-good/privkey.pem"),
+            ssl_ca_certs=str(trust),
+            ssl_cert_reqs=2,
+        )
+        return LiveContext(config, lab_settings(environ))
+
+    return make
 
 
 @pytest.fixture
@@ -172,3 +178,28 @@ def test_what_failed_is_tried_again_after_a_minute(
     for _ in range(2):
         loaded.look()
     assert loaded.loaded is not before
+
+
+def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    trust = tmp_path / "trust.pem"
+    roots = (state / "server-tls/validation_fullchain.pem").read_text()
+    command = ["openssl", "x509", "-trustout", "-in", str(state / "ca-private/validation-root/cert.pem")]
+    trusted = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "BEGIN TRUSTED CERTIFICATE" in trusted
+    chain = [
+        c.public_bytes(Encoding.DER) for c in (leaf(state), authority(state, "validation-intermediate").certificate)
+    ]
+
+    def problem(text: str) -> object:
+        trust.write_text(text)
+        loaded = live(trust=trust)
+        return loaded.loaded.judge.problem(chain)
+
+    assert problem(roots) is None
+    assert not [line for line in said() if line.startswith("trust_unreadable ")]
+    other = (state / "ca-private/untrusted-root/cert.pem").read_text()
+    assert "removed" in str(problem(other))
+    assert problem(trusted + other) is None
+    assert len([line for line in said() if line.startswith("trust_unreadable ")]) == 1

@@ -16,7 +16,7 @@ from pathlib import Path
 import catalogue
 from ca import commands_people, commands_revocation, elsewhere
 from ca.issue import issue, ledger, parse_names, serving
-from ca.store import CERT, Store
+from ca.store import CERT, SUPERSEDED, Store
 from catalogue import GOOD_SERVER, LabError, Trust, nearest
 
 _MAX_BYTES = 8 * 1024 * 1024  # of stdin: a system's roots are 0.2 MB
@@ -106,6 +106,9 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         ("valid", f"{entry.not_before} to {entry.not_after}"),
     ):
         print(f"{label:8} {value}")
+    if entry.role == SUPERSEDED:
+        print(f"another took its place; revoke it: make revoke CREDENTIAL={entry.serial}")
+        return
     path = store.folder(entry.role, name) / CERT
     try:
         pem = path.read_text()

@@ -34,6 +34,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 def _revoke(store: Store, arguments: argparse.Namespace) -> None:
     done = revocation.revoke(store, arguments.name, arguments.reason or UNSPECIFIED)
     print(f"revoked {done.name}: {done.reason}, serial {done.serial}, at {done.at}")
+    for serial in revocation.earlier(store, arguments.name):
+        print(f"an earlier {arguments.name} is still valid: make revoke CREDENTIAL={serial}")
 
 
 def _unrevoke(store: Store, arguments: argparse.Namespace) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from cryptography import x509
@@ -13,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from ca.certificates import san_text
 from ca.recipe import Recipe
-from ca.store import CERT, CHAIN, FULLCHAIN, KEY
+from ca.store import CERT, CHAIN, FULLCHAIN, KEY, PERSON, SUPERSEDED
 from catalogue.manifest import Issued
 
 ELSEWHERE = "elsewhere"  # an issuer that is not here, and so has no fingerprint
@@ -42,6 +44,15 @@ def entry_of(
         pass_phrase=recipe.pass_phrase or "",
         key=key_kind(certificate.public_key()),
     )
+
+
+def superseded(name: str, entry: Issued | None) -> dict[str, Issued]:
+    """Return the entry, by name and serial, of a client's certificate that is replaced: it may have to be revoked."""
+    if entry is None or entry.role not in ("client", PERSON):
+        return {}
+    if datetime.fromisoformat(entry.not_after) < datetime.now(UTC):
+        return {}
+    return {f"{name}@{entry.serial}": replace(entry, role=SUPERSEDED, files={})}
 
 
 def client_files(name: str) -> dict[str, str]:

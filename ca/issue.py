@@ -21,7 +21,7 @@ from ca.certificates import Credential, make, signed_by
 from ca.credentials import CLIENTS, SERVERS, healthcheck, pebble, proxy
 from ca.credentials import recipes as recipes_of
 from ca.elsewhere import Elsewhere
-from ca.entry import ELSEWHERE, client_files, entry_of, sha256
+from ca.entry import ELSEWHERE, client_files, entry_of, sha256, superseded
 from ca.recipe import SELF, Recipe
 from ca.revocation import publish
 from ca.rotation import Rotation, Step, What
@@ -108,7 +108,8 @@ def issue(
                 why = "its chain was damaged"
             if why or held is None:
                 (store.client / NAME).unlink(missing_ok=True)
-                if ledger.pop(recipe.name, None):  # killed while it is replaced, it counts as never issued
+                if before := ledger.pop(recipe.name, None):  # killed while it is replaced, it counts as never issued
+                    entries |= superseded(recipe.name, before)
                     _save(store, Manifest(catalogue.sha256, ledger | entries))
                 (folder / CERT).unlink(missing_ok=True)  # it is written last: its presence means a whole credential
                 held = make(recipe, issuer)

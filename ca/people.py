@@ -16,7 +16,7 @@ from cryptography import x509
 from ca.adopt import adopted
 from ca.certificates import Credential, certify, make
 from ca.credentials import client_leaf
-from ca.entry import client_files, entry_of, sha256
+from ca.entry import client_files, entry_of, sha256, superseded
 from ca.recipe import BACKDATED, DAY, Key, Recipe, Validity
 from ca.requests import DOMAIN, Wish, allowed_uri, check_text
 from ca.store import CERT, FULLCHAIN, LEDGER, PERSON, Store, write_changed, write_file
@@ -122,7 +122,11 @@ class Desk:
             fact = f"there is one already, valid until {held.not_after[:10]}"
             raise _refused(name, fact, f"make show NAME={name}, or once more with REPLACE=1")
         if held:
-            self.say(f"replaced: the certificate {held.serial} stays valid until {held.not_after[:10]}, unless revoked")
+            self.say(
+                f"replaced: the certificate {held.serial} stays valid until {held.not_after[:10]}, unless revoked:"
+            )
+            self.say(f"  make revoke CREDENTIAL={held.serial}")
+            entries |= superseded(name, held)
         issuer = signer(self.store)
         left = issuer.certificate.not_valid_after_utc - datetime.now(UTC)
         if recipe.validity.end > left:

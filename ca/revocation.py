@@ -86,6 +86,9 @@ def publish(store: Store, entries: Mapping[str, Issued], reasons: Mapping[str, s
 def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
     """Revoke a certificate and publish its issuer's list.
 
+    Args:
+        name: the newest certificate's of that name, or a serial number: of one that was replaced, too.
+
     Raises:
         LabError: there is no such certificate or reason, nobody publishes lists for it, it is revoked already or has
             expired. Nothing was changed.
@@ -108,7 +111,7 @@ def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
             raise LabError(f"could not revoke {name}", fact, "make revoke CREDENTIAL=client-good")
         if datetime.fromisoformat(entry.not_after) < now:
             raise LabError(f"could not revoke {name}", f"it expired at {entry.not_after} anyway", "make list")
-        added = _revoked(name, entry, reason, now)
+        added = _revoked(next(n for n, e in entries.items() if e is entry), entry, reason, now)
         _publish(store, entries, replace(index, revoked=(*index.revoked, added)), now)
     return added
 
@@ -132,6 +135,12 @@ def unrevoke(store: Store, name: str) -> Revoked:
             raise LabError(f"could not unrevoke {name}", fact, "make revoke CREDENTIAL=client-good, and unrevoke that")
         _publish(store, entries, replace(index, revoked=tuple(r for r in index.revoked if r != known)), crl.now_s())
     return known
+
+
+def earlier(store: Store, name: str) -> list[str]:
+    """Return the serial numbers of the certificates of a name that were replaced and are not revoked."""
+    index, entries = read_index(store), load_manifest(store.private / LEDGER).credentials
+    return [e.serial for n, e in entries.items() if n.startswith(f"{name}@") and not index.find(e)]
 
 
 def describe(store: Store) -> str:
@@ -200,6 +209,9 @@ def _issued_by(names: set[str], entries: Mapping[str, Issued]) -> set[str]:
 def _entry(entries: Mapping[str, Issued], name: str, verb: str) -> Issued:
     if not name:
         raise LabError(f"could not {verb} a certificate", "none was named", _CURES[verb])
+    serial = name.replace(":", "").lstrip("0").lower()  # OpenSSL pads it, and prints it in upper case
+    if found := next((e for e in entries.values() if e.serial == serial), None):
+        return found
     if name not in entries:
         raise LabError(f"could not {verb} {name}", f"no such certificate; {nearest(name, entries)}", "make list")
     return entries[name]

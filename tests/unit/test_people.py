@@ -19,7 +19,7 @@ import catalogue
 from ca import bundle, requests
 from ca.issue import issue, ledger
 from ca.people import Desk
-from ca.revocation import revoke
+from ca.revocation import earlier, revoke
 from ca.rotation import What
 from ca.store import Store
 from catalogue import Catalogue, LabError
@@ -157,6 +157,28 @@ def test_a_second_one_of_a_name_must_be_asked_for(desk: Desk) -> None:
         signed(desk, request())
     desk.sign(requests.read(request()), "", 90, again=True)
     assert ledger(desk.store)["bob"].serial != f"{first.serial_number:x}"
+
+
+@pytest.mark.parametrize("how", ["replaced", "rotated"])
+def test_a_certificate_that_was_replaced_can_be_revoked_by_its_serial(known: Catalogue, desk: Desk, how: str) -> None:
+    name = {"replaced": "bob", "rotated": "client-good"}[how]
+    if how == "replaced":
+        signed(desk, request())
+    old = ledger(desk.store)[name].serial
+    if how == "replaced":
+        desk.sign(requests.read(request()), "", 90, again=True)
+    else:
+        issue(known, desk.store, say=lambda _: None, rotate=(What.INTERMEDIATE, None))
+    issue(known, desk.store, say=lambda _: None)  # it is not forgotten
+    assert ledger(desk.store)[name].serial != old
+    assert earlier(desk.store, name) == [old]
+    revoke(desk.store, f"0{old.upper()}", "keyCompromise")
+    assert earlier(desk.store, name) == []
+    pem = (desk.store.server / "validation_crl.pem").read_bytes().split(b"-----BEGIN")[1:]
+    listed = [x509.load_pem_x509_crl(b"-----BEGIN" + part) for part in pem]
+    assert any(crl.get_revoked_certificate_by_serial_number(int(old, 16)) for crl in listed)
+    newest = int(ledger(desk.store)[name].serial, 16)
+    assert not any(crl.get_revoked_certificate_by_serial_number(newest) for crl in listed)
 
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "rsa3072", "ed25519"])

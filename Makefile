@@ -116,7 +116,7 @@ list: check ## list everything that was issued
 show: check ## print a certificate in words: NAME=<name>
 	@$(CA) show "$(NAME)"
 
-sign: check ## sign a request for a client: CSR=bob.csr [NAME=bob] [DAYS=90] [REPLACE=1]; prints the chain
+sign: check ## sign a request for a client: CSR=bob.csr NAME=bob [OU=a,b] [URI=spiffe://...] [DAYS=90] [REPLACE=1]
 	@sh scripts/people.sh sign
 
 issue-client: check ## a key and a certificate: NAME=bob [OU=a,b] [URI=spiffe://...] [DAYS=90] [KEY_TYPE=p256]

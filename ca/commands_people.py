@@ -21,16 +21,17 @@ def add(commands: Any) -> None:
     """Add the commands to those of `python -m ca`."""
     sign = commands.add_parser("sign", help="sign a request (PEM or DER); print the certificate and its chain")
     sign.add_argument("file", help="the request, or - for stdin")
-    sign.add_argument("--name", default="", help="what it is called here; its common name unless given")
+    sign.add_argument("--name", default="", help="whom you know it to be from; must be its common name")
+    sign.add_argument("--shown-as", default="bob.csr", help="the name of the file that stdin is read from")
     sign.set_defaults(run=_sign)
     issue = commands.add_parser("issue-client", help="make a key and a certificate for a person or a service")
     issue.add_argument("name")
-    issue.add_argument("--ou", action="append", default=[], help="an organizational unit; may be given more than once")
-    issue.add_argument("--uri", action="append", default=[], help=f"like spiffe://{requests.DOMAIN}/people/bob")
     issue.add_argument("--email", action=argparse.BooleanOptionalAction, default=True)
     issue.add_argument("--key-type", default="p256", help=", ".join(people.KEY_TYPES))
     issue.set_defaults(run=_issue_client)
     for parser in (sign, issue):
+        parser.add_argument("--ou", action="append", default=[], help="an organizational unit; again for another")
+        parser.add_argument("--uri", action="append", default=[], help=f"like spiffe://{requests.DOMAIN}/people/bob")
         parser.add_argument("--days", default=str(people.DAYS))
         parser.add_argument("--replace", action="store_true", help="take the place of an earlier one of that name")
     export = commands.add_parser("export-p12", help="write a client's key and certificates to stdout, as PKCS#12")
@@ -54,7 +55,9 @@ def _say(line: str) -> None:
 def _sign(store: Store, arguments: argparse.Namespace) -> None:
     wish = requests.read(_read(arguments.file))
     desk = people.Desk(store, catalogue.load(), _say)
-    pem = desk.sign(wish, arguments.name, _days(arguments.days), again=arguments.replace)
+    units, uris = tuple(arguments.ou), tuple(arguments.uri)
+    days, again, file = _days(arguments.days), arguments.replace, arguments.shown_as
+    pem = desk.sign(wish, arguments.name, days, units=units, uris=uris, again=again, file=file)
     print(pem.decode(), end="")
 
 

@@ -7,6 +7,7 @@ is never seen; a key made here lies with the clients' files and is copied to the
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from ca.certificates import Credential, certify, make
 from ca.credentials import client_leaf
 from ca.entry import client_files, entry_of, sha256, superseded
 from ca.recipe import BACKDATED, DAY, Key, Recipe, Validity
-from ca.requests import DOMAIN, Wish, allowed_uri, check_text
+from ca.requests import CURE, DOMAIN, Wish, allowed_uri, check_text
 from ca.store import CERT, FULLCHAIN, LEDGER, PERSON, Store, write_changed, write_file
 from catalogue import Catalogue, LabError, nearest
 from catalogue.manifest import NAME, Issued, Manifest
@@ -38,11 +39,23 @@ class Desk:
     catalogue: Catalogue
     say: Callable[[str], None]
 
-    def sign(self, wish: Wish, name: str, days: int, *, again: bool = False) -> bytes:
+    def sign(
+        self,
+        wish: Wish,
+        name: str,
+        days: int,
+        *,
+        units: tuple[str, ...] = (),
+        uris: tuple[str, ...] = (),
+        again: bool = False,
+        file: str = "bob.csr",
+    ) -> bytes:
         """Issue a certificate for a checked request and record it.
 
         Args:
-            name: what it is called here, or empty for its common name.
+            name: whom whoever signs knows it to be from. It must be its common name.
+            units, uris: what it may ask for besides NAME@DOMAIN and spiffe://DOMAIN/people/NAME.
+            file: where the request is, for the command that would allow it.
             days: how long it is valid.
             again: whether it may take the place of an earlier one of that name.
 
@@ -51,12 +64,13 @@ class Desk:
         Raises:
             LabError: the name or the days are refused, or nothing was issued yet.
         """
-        name = name or wish.common_name
-        if wish.common_name in self._taken():
-            raise _refused(name, f"CN={wish.common_name} is a credential of the catalogue", "make sign CSR=bob.csr")
-        for line in wish.ignored:
+        recipe = self._recipe(name or wish.common_name, wish.common_name, wish.organizational_units, (), days)
+        granted = (f"EMAIL:{name}@{DOMAIN}", f"URI:spiffe://{DOMAIN}/people/{name}", *(f"URI:{uri}" for uri in uris))
+        self._check_granted(wish, name, units, granted, f"{' REPLACE=1' if again else ''} DAYS={days}", file)
+        others = [f"the name {san}: it is not {name}'s" for san in wish.sans if san not in granted]
+        for line in (*wish.ignored, *others):
             self.say(f"ignored {line}")
-        recipe = self._recipe(name, wish.common_name, wish.organizational_units, wish.sans, days)
+        recipe = replace(recipe, sans=tuple(san for san in wish.sans if san in granted))
         with self.store.locked():
             issuer, entries = self._open(name, recipe, again=again)
             certificate = certify(recipe, wish.public_key, issuer, issuer.key)
@@ -97,6 +111,28 @@ class Desk:
             self.store.write(self.store.folder("client", name), made)
             self._record(recipe, made, entries, client_files(name))
         return made.fullchain_pem()
+
+    def _check_granted(
+        self, wish: Wish, name: str, units: tuple[str, ...], granted: tuple[str, ...], rest: str, file: str
+    ) -> None:
+        """Refuse names that grant something and that whoever signs did not say."""
+        cn = wish.common_name
+        if cn != name and (not _NAME.fullmatch(cn) or cn in self._taken()):
+            raise _refused(name or cn, f"its common name {cn!r} is the lab's own, or no name for a person here", CURE)
+        ids = [san.removeprefix("URI:") for san in wish.sans if san.startswith("URI:")]
+        asked = [f"CN={cn}"] if cn != name else []
+        asked += [f"OU={unit}" for unit in wish.organizational_units if unit not in units]
+        own = f"spiffe://{DOMAIN}/people/{cn}"
+        asked += [f"URI={uri}" for uri in ids if f"URI:{uri}" not in granted and uri != own]
+        if not asked:
+            return
+        allowed = [f"CSR={file}", f"NAME={cn}"]
+        allowed += [f"OU={','.join(wish.organizational_units)}"] if wish.organizational_units else []
+        others = [uri for uri in ids if uri != own]
+        allowed += [f"URI={','.join(others)}"] if others else []
+        words = " ".join(shlex.quote(word.replace("$", "$$")) for word in allowed)
+        fact = f"it asks for {', '.join(asked)}, which whoever signs has to allow, knowing who sent it"
+        raise _refused(name or cn, fact, f"make sign {words}{rest}")
 
     def _taken(self) -> set[str]:
         return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck", "proxy", "pebble"}

@@ -1,8 +1,8 @@
 """Read a certificate signing request (RFC 2986), and decide what of it a client certificate may say.
 
 A request is what a stranger wishes. Its signature proves that the sender has the key; everything else is looked at and
-taken only if this CA can vouch for it: CN, OU, e-mail addresses and SPIFFE ids of the lab's domain. The CA bit, key
-usage and extended key usage are never taken from a request.
+at most a wish: CN, OU, e-mail addresses and SPIFFE ids of the lab's domain, which `ca.people` takes only if whoever
+signs allows them. The CA bit, key usage and extended key usage are never taken from a request.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ run openssl req -new -key "$folder/privkey.pem" -subj "/CN=$client" \
     -addext "subjectAltName=email:$client@mtls-lab.test,URI:spiffe://mtls-lab.test/people/$client" -out "$folder/request.csr"
 say "3. What the request says. The signature must hold, or the CA refuses it."
 run openssl req -in "$folder/request.csr" -noout -verify -subject
-say "4. The CA signs. It takes the names that it can vouch for, and decides itself what the certificate is good for."
+say "4. The CA signs. It takes the names of whom NAME= says that it is, and decides itself what the certificate is good for."
 echo "\$ make -s sign CSR=$folder/request.csr NAME=$client >$folder/fullchain.pem"
 set -- sign "--name=$client"
 [ -z "$LAB_REPLACE" ] || set -- "$@" --replace

@@ -11,19 +11,23 @@ set -- "$command"
 [ -z "$LAB_REPLACE" ] || set -- "$@" --replace
 [ -z "$LAB_DAYS" ] || set -- "$@" "--days=$LAB_DAYS"
 case $command in
-sign)
-    readable "could not sign a request" "$LAB_CSR" "make sign CSR=bob.csr >bob.pem"
-    ca "$@" "--name=$name" - <"$LAB_CSR"
-    ;;
-issue-client)
-    [ -n "$name" ] || error "could not issue a certificate" "nobody was named" "make issue-client NAME=bob OU=ops"
-    [ -z "$LAB_KEY_TYPE" ] || set -- "$@" "--key-type=$LAB_KEY_TYPE"
+sign | issue-client)
     while IFS= read -r option; do
         [ -z "$option" ] || set -- "$@" "$option"
     done <<END
 $(commas --ou "$LAB_OU")
 $(commas --uri "$LAB_URI")
 END
+    ;;
+esac
+case $command in
+sign)
+    readable "could not sign a request" "$LAB_CSR" "make sign CSR=bob.csr >bob.pem"
+    ca "$@" "--name=$name" "--shown-as=$LAB_CSR" - <"$LAB_CSR"
+    ;;
+issue-client)
+    [ -n "$name" ] || error "could not issue a certificate" "nobody was named" "make issue-client NAME=bob OU=ops"
+    [ -z "$LAB_KEY_TYPE" ] || set -- "$@" "--key-type=$LAB_KEY_TYPE"
     ca "$@" -- "$name" </dev/null
     sh scripts/certs.sh certs
     ;;

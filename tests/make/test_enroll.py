@@ -67,7 +67,7 @@ def test_names_that_are_refused_leave_nothing(lab: Workshop, name: str) -> None:
 
 def test_a_request_is_signed_and_its_wishes_are_ignored(lab: Workshop) -> None:
     path = request(lab, "carol")
-    done = lab.make("-s", "sign", f"CSR={path}")
+    done = lab.make("-s", "sign", f"CSR={path}", "NAME=carol")
     assert done.stdout.count("BEGIN CERTIFICATE") == 2, done.stderr
     assert "ignored basicConstraints" in done.stderr
     signed = path.with_suffix(".pem")

@@ -58,12 +58,12 @@ def request(cn: str = "bob", *extensions: x509.ExtensionType, units: tuple[str, 
     return builder.sign(key, digest).public_bytes(Encoding.PEM)  # type: ignore[call-overload, no-any-return]
 
 
-def signed(desk: Desk, data: bytes, name: str = "", days: int = 90) -> x509.Certificate:
+def signed(desk: Desk, data: bytes, name: str = "bob", days: int = 90) -> x509.Certificate:
     return x509.load_pem_x509_certificates(desk.sign(requests.read(data), name, days))[0]
 
 
 def test_a_signed_request_is_a_client_of_the_profile(desk: Desk, tmp_path: Path) -> None:
-    pem = desk.sign(requests.read(request(units=("ops",))), "", 30)
+    pem = desk.sign(requests.read(request(units=("ops",))), "bob", 30, units=("ops",))
     (tmp_path / "bob.pem").write_bytes(pem)
     trust = str(desk.store.server / "validation_fullchain.pem")
     openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", trust, str(tmp_path / "bob.pem"))
@@ -145,6 +145,29 @@ def test_names_of_files_and_of_the_lab_are_refused(desk: Desk, name: str) -> Non
         desk.issue(name, (), (), 90, "p256")
 
 
+@pytest.mark.parametrize(
+    ("cn", "name", "units", "uri", "cure"),
+    [
+        ("mallory", "", (), "", "CSR=m.csr NAME=mallory"),
+        ("dora", "eve", (), "", "CSR=m.csr NAME=dora"),
+        ("bob", "bob", ("Lab Admins",), "", "CSR=m.csr NAME=bob 'OU=Lab Admins'"),
+        ("bob", "bob", (), "spiffe://mtls-lab.test/sa/x", "CSR=m.csr NAME=bob URI=spiffe://mtls-lab.test/sa/x"),
+    ],
+)
+def test_what_grants_something_is_taken_only_from_who_signs(
+    desk: Desk, cn: str, name: str, units: tuple[str, ...], uri: str, cure: str
+) -> None:
+    names = [x509.UniformResourceIdentifier(uri)] if uri else [x509.RFC822Name("client-good@mtls-lab.test")]
+    wish = requests.read(request(cn, x509.SubjectAlternativeName(names), units=units))
+    with pytest.raises(LabError) as caught:
+        desk.sign(wish, name, 90, file="m.csr")
+    assert caught.value.cure == f"make sign {cure} DAYS=90"
+    assert cn not in ledger(desk.store)
+    allowed = desk.sign(wish, cn, 90, units=units, uris=(uri,) if uri else ())
+    assert b"BEGIN CERTIFICATE" in allowed
+    assert ledger(desk.store)[cn].sans == ((f"URI:{uri}",) if uri else ())
+
+
 @pytest.mark.parametrize("days", [0, 3651, 800])  # the intermediate has 730
 def test_impossible_lifetimes_are_refused(desk: Desk, days: int) -> None:
     with pytest.raises(LabError, match="days"):
@@ -155,7 +178,7 @@ def test_a_second_one_of_a_name_must_be_asked_for(desk: Desk) -> None:
     first = signed(desk, request())
     with pytest.raises(LabError, match="there is one already"):
         signed(desk, request())
-    desk.sign(requests.read(request()), "", 90, again=True)
+    desk.sign(requests.read(request()), "bob", 90, again=True)
     assert ledger(desk.store)["bob"].serial != f"{first.serial_number:x}"
 
 
@@ -166,7 +189,7 @@ def test_a_certificate_that_was_replaced_can_be_revoked_by_its_serial(known: Cat
         signed(desk, request())
     old = ledger(desk.store)[name].serial
     if how == "replaced":
-        desk.sign(requests.read(request()), "", 90, again=True)
+        desk.sign(requests.read(request()), "bob", 90, again=True)
     else:
         issue(known, desk.store, say=lambda _: None, rotate=(What.INTERMEDIATE, None))
     issue(known, desk.store, say=lambda _: None)  # it is not forgotten
@@ -196,7 +219,7 @@ def test_a_client_made_here_is_published_with_its_key(desk: Desk, kind: str) -> 
 
 
 def test_people_outlive_issuing_and_rotation_and_can_be_revoked(known: Catalogue, desk: Desk, tmp_path: Path) -> None:
-    (tmp_path / "bob.pem").write_bytes(desk.sign(requests.read(request()), "", 90))
+    (tmp_path / "bob.pem").write_bytes(desk.sign(requests.read(request()), "bob", 90))
     desk.issue("alice", (), (), 90, "p256")
     before = ledger(desk.store)
     for rotated in (None, (What.INTERMEDIATE, None)):

@@ -31,19 +31,20 @@ endif
 export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL CRL_CHECK RUNTIME WHY OUT PICTURES FOR VENV PYTHON S PROBE TLS
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
-# Of `make sign` and its like. By $(value): nothing in them is run or expanded.
-export LAB_CSR = $(value CSR)
-# WSL has a NAME of its own in the environment.
+# Of `make sign` and its like. By $(value): nothing in them is run or expanded. From the command line alone: in the
+# environment PASSWORD may be another's, and WSL has a NAME there.
+typed = $(if $(filter command,$(origin $(1))),$(value $(1)))
+export LAB_CSR = $(call typed,CSR)
 export LAB_NAME = $(or $(if $(filter command,$(origin NAME)),$(value NAME)),$(LAB_CLIENT))
 export LAB_CLIENT = $(if $(filter command,$(origin CLIENT)),$(value CLIENT))
-export LAB_OU = $(value OU)
-export LAB_URI = $(value URI)
-export LAB_DAYS = $(value DAYS)
-export LAB_KEY_TYPE = $(value KEY_TYPE)
-export LAB_FILE = $(value FILE)
-export LAB_PASSWORD = $(value PASSWORD)
-export LAB_LEGACY = $(value LEGACY)
-export LAB_REPLACE = $(value REPLACE)
+export LAB_OU = $(call typed,OU)
+export LAB_URI = $(call typed,URI)
+export LAB_DAYS = $(call typed,DAYS)
+export LAB_KEY_TYPE = $(call typed,KEY_TYPE)
+export LAB_FILE = $(call typed,FILE)
+export LAB_PASSWORD = $(call typed,PASSWORD)
+export LAB_LEGACY = $(call typed,LEGACY)
+export LAB_REPLACE = $(call typed,REPLACE)
 export LAB_VALIDATION_CA_CERT LAB_VALIDATION_CA_KEY
 export LAB_SERVER_NAMES LAB_SERVER_CERT_DIR UVICORN_LOOP UVICORN_HTTP LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_DEBUG
 export LAB_HANDSHAKE_TIMEOUT_S LAB_REQUEST_HEAD_TIMEOUT_S LAB_MAX_HANDSHAKES LAB_HANDSHAKE_LOG UVICORN_WORKERS

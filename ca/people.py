@@ -155,8 +155,8 @@ class Desk:
         if held and held.role != PERSON:
             raise _refused(name, f"it is the name of one of the lab's own ({held.role})", f"make show NAME={name}")
         if held and not again:
-            fact = f"there is one already, valid until {held.not_after[:10]}"
-            raise _refused(name, fact, f"make show NAME={name}, or once more with REPLACE=1")
+            fact = f"there is one already, valid until {held.not_after[:10]}; with REPLACE=1 this takes its place"
+            raise _refused(name, fact, f"make show NAME={name}")
         if held:
             self.say(
                 f"replaced: the certificate {held.serial} stays valid until {held.not_after[:10]}, unless revoked:"

@@ -38,7 +38,7 @@ run openssl req -in "$folder/request.csr" -noout -verify -subject
 say "4. The CA signs. It takes the names of whom NAME= says that it is, and decides itself what the certificate is good for."
 echo "\$ make -s sign CSR=$folder/request.csr NAME=$client >$folder/fullchain.pem"
 set -- sign "--name=$client"
-[ -z "$LAB_REPLACE" ] || set -- "$@" --replace
+case $LAB_REPLACE in '' | 0) ;; *) set -- "$@" --replace ;; esac
 ca "$@" - <"$folder/request.csr" >"$folder/fullchain.pem" || exit 2
 trap - EXIT # the CA has recorded it: from here on the folder stays
 say "5. The answer is the certificate and the intermediate that signed it; a client sends both. Here is each alone."

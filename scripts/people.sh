@@ -8,7 +8,7 @@ commas() { # OPTION LIST: OPTION=a OPTION=b, one a line, of a list with commas
     printf '%s\n' "$2" | tr ',' '\n' | while IFS= read -r value; do [ -z "$value" ] || printf '%s=%s\n' "$1" "$value"; done
 }
 set -- "$command"
-[ -z "$LAB_REPLACE" ] || set -- "$@" --replace
+case $LAB_REPLACE in '' | 0) ;; *) set -- "$@" --replace ;; esac
 [ -z "$LAB_DAYS" ] || set -- "$@" "--days=$LAB_DAYS"
 case $command in
 sign | issue-client)

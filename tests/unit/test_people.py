@@ -176,8 +176,9 @@ def test_impossible_lifetimes_are_refused(desk: Desk, days: int) -> None:
 
 def test_a_second_one_of_a_name_must_be_asked_for(desk: Desk) -> None:
     first = signed(desk, request())
-    with pytest.raises(LabError, match="there is one already"):
+    with pytest.raises(LabError, match="there is one already") as caught:
         signed(desk, request())
+    assert caught.value.cure == "make show NAME=bob", "it can be pasted"
     desk.sign(requests.read(request()), "bob", 90, again=True)
     assert ledger(desk.store)["bob"].serial != f"{first.serial_number:x}"
 

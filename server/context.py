@@ -28,7 +28,7 @@ from server.handshake import HandshakeTerms, explained
 from server.log import event
 from server.peer import subject_in_words
 from server.protocol import WithTls
-from server.revocation import Judge, is_about, is_stale, load_lists
+from server.revocation import Judge, is_about, is_early, is_stale, load_lists
 from server.settings import LabSettings, lab_settings
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of TLS 1.3 all are
@@ -226,6 +226,10 @@ class LiveContext(ssl.SSLContext):
                 fact = "every client below its issuer is refused (verify error 12) until there is a new list"
                 since = crl.next_update_utc
                 event(logging.ERROR, "crl_expired", file=self.lab.crl, issuer=issuer, since=since, fact=fact)
+            elif is_early(crl, now):
+                fact = "every client below its issuer is refused (verify error 11) until then; perhaps a clock is wrong"
+                until = crl.last_update_utc
+                event(logging.ERROR, "crl_not_yet_valid", file=self.lab.crl, issuer=issuer, until=until, fact=fact)
             elif crl.next_update_utc and crl.next_update_utc - now < _SOON / 7:
                 until = crl.next_update_utc
                 event(logging.WARNING, "crl_expires_soon", file=self.lab.crl, issuer=issuer, until=until)
@@ -245,10 +249,10 @@ def _refuse_worse(new: Judge, old: Judge) -> None:
 
     def good(judge: Judge) -> bool:
         ours = [crl for crl in judge.lists or () if is_about(crl, judge.anchors) or not judge.every_anchor]
-        return bool(ours) and not any(is_stale(crl, now) for crl in ours)
+        return bool(ours) and not any(is_stale(crl, now) or is_early(crl, now) for crl in ours)
 
     if new.lists is not None and good(old) and not good(new):
-        raise ValueError("the new revocation lists have expired, or are of no CA in the trust file")
+        raise ValueError("the new revocation lists have expired, or are of no CA in the trust file, or not valid yet")
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ _VERIFY = {  # OpenSSL's X509_V_ERR
     7: "The signature on the client's certificate is not its issuer's: it was altered, or another CA has that name.",
     9: "The client's certificate is not valid yet; perhaps a clock is wrong.",
     10: "The client's certificate has expired: it needs a new one.",
+    11: "The server's revocation list is not valid yet; perhaps a clock is wrong.",
     12: "The server's revocation list has expired. Until there is a new one, nobody below its issuer gets in.",
     18: "The client's certificate is signed by itself, so nobody whom the server trusts vouches for it.",
     19: "The client's chain ends in a root that the server does not trust.",

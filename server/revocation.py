@@ -116,6 +116,11 @@ def is_stale(crl: x509.CertificateRevocationList, now: datetime) -> bool:
     return crl.next_update_utc is not None and crl.next_update_utc < now
 
 
+def is_early(crl: x509.CertificateRevocationList, now: datetime) -> bool:
+    """Tell whether a list's thisUpdate is still to come: OpenSSL then refuses everybody below its issuer."""
+    return crl.last_update_utc > now
+
+
 def is_about(crl: x509.CertificateRevocationList, anchors: Iterable[x509.Certificate]) -> bool:
     """Tell whether a list is of one of these CAs."""
     return any(anchor.subject == crl.issuer for anchor in anchors)

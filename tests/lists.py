@@ -23,14 +23,16 @@ def authority(state: Path, name: str) -> Credential:
     return credential
 
 
-def crl(state: Path, *revoked: x509.Certificate, issuer: str = "validation-intermediate", days: float = 1) -> bytes:
+def crl(
+    state: Path, *revoked: x509.Certificate, issuer: str = "validation-intermediate", days: float = 1, since: float = -2
+) -> bytes:
     """A revocation list of an authority, made here and not by the lab's CA; `days` < 0 is an expired one."""
     by = authority(state, issuer)
     now = datetime.now(UTC)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(by.certificate.subject)
-        .last_update(now - timedelta(days=2))
+        .last_update(now + timedelta(days=since))
         .next_update(now + timedelta(days=days))
         .add_extension(x509.CRLNumber(1), critical=False)
         .add_extension(

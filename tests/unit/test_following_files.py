@@ -203,3 +203,16 @@ def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
     assert "removed" in str(problem(other))
     assert problem(trusted + other) is None
     assert len([line for line in said() if line.startswith("trust_unreadable ")]) == 1
+
+
+def test_a_list_that_is_not_valid_yet_replaces_no_good_one_and_is_told(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "crl.pem"
+    file.write_bytes(crl(state))
+    loaded = live(LAB_CRL=str(file))
+    file.write_bytes(crl(state, days=9, since=1))
+    assert loaded.reload("a test") is False
+    assert "or not valid yet" in said()[-1]
+    live(LAB_CRL=str(file))
+    assert [line.split()[0] for line in said()][-1] == "crl_not_yet_valid"

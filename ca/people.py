@@ -130,7 +130,7 @@ class Desk:
         allowed += [f"OU={','.join(wish.organizational_units)}"] if wish.organizational_units else []
         others = [uri for uri in ids if uri != own]
         allowed += [f"URI={','.join(others)}"] if others else []
-        words = " ".join(shlex.quote(word.replace("$", "$$")) for word in allowed)
+        words = " ".join(shlex.quote(word) for word in allowed)
         fact = f"it asks for {', '.join(asked)}, which whoever signs has to allow, knowing who sent it"
         raise _refused(name or cn, fact, f"make sign {words}{rest}")
 

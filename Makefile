@@ -171,7 +171,7 @@ clean: check ## remove everything the lab made: containers, volumes, images, vir
 	rm -rf .lab reports .mypy_cache .pytest_cache .ruff_cache
 	@sh scripts/certs.sh --remove certs
 
-demo: ## record the three phases, in a terminal and in a browser, into docs/media/ (two minutes)
+demo: ## record the three phases, in a terminal and in a browser, into docs/media/ (four minutes)
 	@sh scripts/needs-docker.sh demo
 	@$(MAKE) --no-print-directory check $(VENV)/.dev
 	@MAKE='$(MAKE)' sh scripts/demo.sh

@@ -6,7 +6,7 @@ work=$(mktemp "${TMPDIR:-/tmp}/mtls-lab.XXXXXX") # it is 0600: a key passes thro
 trap 'rm -f "$work" "$work.said"' EXIT
 trap 'exit 2' HUP INT TERM
 certified() { # OPTIONS: certificate, chain, key and roots come in by stdin
-    settings=$(ca elsewhere "$@") || exit 2
+    settings=$(ca elsewhere "$@") || return 2
     for setting in $settings; do export "${setting?}"; done
     serial=$LAB_ELSEWHERE_SERIAL
     # The explained server follows its files; plain Uvicorn has to be started again for another certificate.
@@ -28,11 +28,12 @@ taken_over() { # does the server that runs have what was certified?
 # A folder as certbot makes them: live/<domain>, or a copy of it.
 from_folder() {
     what="could not use LAB_SERVER_CERT_DIR" folder=$LAB_SERVER_CERT_DIR
-    cure="make up LAB_SERVER_CERT_DIR=<folder with fullchain.pem and privkey.pem>"
-    [ -d "$folder" ] || error "$what" "$folder is no folder that can be entered" "$cure"
+    cure="make up LAB_SERVER_CERT_DIR=mycert, where mycert is a folder with fullchain.pem and privkey.pem"
+    copied="sudo rm -rf mycert && sudo cp -rL $folder mycert && sudo chown -R $(id -un) mycert && make up LAB_SERVER_CERT_DIR=mycert"
+    [ -d "$folder" ] || error "$what" "$folder is no folder that can be entered" "$cure; if it is root's: $copied"
     for file in fullchain.pem privkey.pem; do
         [ -e "$folder/$file" ] || error "$what" "there is no $folder/$file" "$cure"
-        [ -r "$folder/$file" ] || error "$what" "$folder/$file may not be read" "sudo cp -rL $folder mycert && sudo chown -R $(id -un) mycert && make up LAB_SERVER_CERT_DIR=mycert"
+        [ -r "$folder/$file" ] || error "$what" "$folder/$file may not be read" "$copied"
     done
     roots=$folder/root.pem
     for system in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
@@ -40,5 +41,5 @@ from_folder() {
     done
     [ -r "$roots" ] || error "$what" "there is no $folder/root.pem, and this system has no roots that are known here" "put the CA's root into $folder/root.pem"
     { cat "$folder/fullchain.pem" && echo && cat "$folder/privkey.pem" && printf '\n# roots\n' && cat "$roots"; } >"$work"
-    certified --with-key <"$work"
+    certified --with-key <"$work" || exit 2
 }

@@ -265,6 +265,9 @@ def uvicorn_parameters(app: str = APP) -> dict[str, Any]:
     parameters.pop("app_dir")
     parameters["log_config"] = parameters["log_config"] or LOGGING_CONFIG
     parameters |= {name: parameters[name] or None for name in ("reload_dirs", "reload_includes", "reload_excludes")}
+    for header in parameters.get("headers") or ():
+        if ":" not in header:
+            raise SettingsError("UVICORN_HEADERS", f"{header!r} has no colon", "export UVICORN_HEADERS=name:value")
     parameters["headers"] = [tuple(header.split(":", 1)) for header in parameters.get("headers") or ()]
     return parameters
 

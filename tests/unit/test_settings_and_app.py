@@ -74,6 +74,7 @@ def test_the_mode_becomes_uvicorns_number(environ: dict[str, str], mode: str, nu
             "LAB_TRUSTED_PROXY: the proxy shows no certificate in mode off",
         ),
         ({"UVICORN_PORT": "http"}, "UVICORN_*: Invalid value for '--port': 'http' is not a valid integer"),
+        ({"UVICORN_HEADERS": "X"}, "UVICORN_HEADERS: 'X' has no colon"),
         ({"UVICORN_SSL_CA_CERTS": "pyproject.toml"}, "OpenSSL can't use"),
     ],
 )

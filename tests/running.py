@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,9 +106,24 @@ def serving(state: Path, log: Path, mode: str, server: str = Server.EXPLAINED, *
 
 def await_answer(process: subprocess.Popen[bytes], environment: Mapping[str, str], log: Path) -> None:
     """Ask as `python -m server.healthcheck` does, which for each server would import the application once more."""
-    deadline = time.monotonic() + READY_S
     folder = Path(environment["LAB_HEALTHCHECK_DIR"])
-    while problem := answers(int(environment["UVICORN_PORT"]), folder):
+    _await(process, log, lambda: answers(int(environment["UVICORN_PORT"]), folder))
+
+
+def await_listener(process: subprocess.Popen[bytes], environment: Mapping[str, str], log: Path) -> None:
+    """Wait until it accepts connections: who refuses the health check and is plain Uvicorn answers nothing at all."""
+
+    def refused() -> str | None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", int(environment["UVICORN_PORT"])), 5):
+            return None
+        return "nobody listens"
+
+    _await(process, log, refused)
+
+
+def _await(process: subprocess.Popen[bytes], log: Path, problem_of: Callable[[], str | None]) -> None:
+    deadline = time.monotonic() + READY_S
+    while problem := problem_of():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, problem + log.read_text()
         time.sleep(0.02)
@@ -138,7 +153,7 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
             log = folder / f"{variant.name}.log"
             started.append((stack.enter_context(process(environment, log)), environment, log))
         for one in started:
-            await_answer(*one)
+            await_listener(*one)
         yield replace(default, ports=ports)
 
 

@@ -125,7 +125,7 @@ else:
 
         def on_headers_complete(self) -> None:
             super().on_headers_complete()
-            self.headers = []
+            self.scope["headers"] = list(self.headers)
 
     PROTOCOLS |= {"httptools": HttpToolsWithTls, "auto": HttpToolsWithTls}
 

@@ -33,7 +33,7 @@ from client.observe import alert_of_reason
 pytestmark = pytest.mark.live
 
 LOOPS = ("asyncio", "uvloop")
-DEADLINE_S = 15
+DEADLINE_S = 30.0
 REQUESTS = 1000
 ROTATIONS = 20 if THOROUGH else 8
 

@@ -233,6 +233,7 @@ def test_a_bad_file_keeps_the_old_one_and_is_named(
 def test_several_workers_reload_at_a_signal_and_keep_their_connections(state: Path, tmp_path: Path) -> None:
     """Uvicorn itself starts new workers at SIGHUP, and lost a request of some thousands."""
     with following(state, tmp_path, UVICORN_WORKERS="2") as (running, _):
+        wait_for(running, "Application startup complete", 2)  # the signal would end a worker that is still starting
         kept = [connect(running, context(running, "client-good")) for _ in range(8)]
         for signals in (1, 2, 3):
             running.process.send_signal(signal.SIGHUP)

@@ -15,12 +15,12 @@ from pydantic import BaseModel
 
 from server import live
 from server.authorization import FORBIDDEN, Caller, require
+from server.healthcheck import HEALTH
 from server.identity import ClientIdentity, Identity, tls_of
 from server.messages import VERSIONS
 from server.protocol import TlsExtension
 from server.rules import OrganizationalUnit
 
-HEALTH = "/healthz"
 Admin = Annotated[
     ClientIdentity, Depends(require(OrganizationalUnit("Lab Admins"), name='organizational unit "Lab Admins"'))
 ]

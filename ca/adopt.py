@@ -6,7 +6,6 @@ beside the lab's own intermediate, so that one can go back.
 
 from __future__ import annotations
 
-import re
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -14,9 +13,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ca import plain_key
 from ca.certificates import Credential
 from ca.recipe import SELF, Recipe
 from ca.requests import CURVES, MIN_RSA_BITS, visible
@@ -27,7 +26,6 @@ ADOPTED = "validation-adopted"
 _CURE = "make up LAB_VALIDATION_CA_CERT=intermediate.pem LAB_VALIDATION_CA_KEY=intermediate.key"
 _HOW = "see docs/validation-ca.md for one that works, and ask your CA for such a certificate"
 ABOVE = "above.pem"
-_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.*?-----END [A-Z ]+-----", re.DOTALL)
 RECIPE = Recipe(ADOPTED, "intermediate", None, SELF, is_ca=True)
 
 
@@ -147,16 +145,11 @@ def _check_chain(certificate: x509.Certificate, above: list[x509.Certificate]) -
 
 
 def _key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
-    block = _KEY.search(pem)
-    if block is None:
-        raise _refused("LAB_VALIDATION_CA_KEY holds no private key in PEM", _CURE)
-    if b"ENCRYPTED" in block[0]:
-        cure = "openssl pkey -in intermediate.key -out plain.key, then name plain.key"
-        raise _refused("LAB_VALIDATION_CA_KEY is encrypted, and nobody is there to type its pass phrase", cure)
     try:
-        key = load_pem_private_key(block[0], None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise _refused("LAB_VALIDATION_CA_KEY is damaged, or of a kind that is not known", _CURE) from None
+        key, _ = plain_key.read(pem)
+    except plain_key.UnusableKeyError as error:
+        cure = "openssl pkey -in intermediate.key -out plain.key, then name plain.key" if error.encrypted else _CURE
+        raise _refused(f"LAB_VALIDATION_CA_KEY {error}", cure) from None
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
         return key
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):

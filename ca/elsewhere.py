@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
+from ca import plain_key
 from ca.requests import visible
 from ca.store import FULLCHAIN, KEY, Store, write_changed
 from catalogue import LabError
@@ -26,7 +26,6 @@ STATE = "elsewhere.json"
 FOLDER = "elsewhere"  # of the server, with fullchain.pem and privkey.pem
 ROOTS = b"\n# roots\n"  # the line between a certificate with its chain and key, and the roots that may vouch for it
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.*?-----END [A-Z ]+-----", re.DOTALL)
 _CURE = (
     "make up LAB_SERVER_CERT_DIR=<folder with fullchain.pem, privkey.pem and, unless the system trusts it, root.pem>"
 )
@@ -128,19 +127,14 @@ def _forget_key(store: Store) -> None:
 
 
 def _key(pem: bytes, leaf: x509.Certificate) -> bytes:
-    block = _KEY.search(pem)
-    if block is None:
-        raise _refused("privkey.pem holds no private key in PEM")
-    if b"ENCRYPTED" in block[0]:
-        cure = "openssl pkey -in privkey.pem -out plain.pem, and use that as privkey.pem"
-        raise _refused("privkey.pem is encrypted, and nobody is there to type its pass phrase", cure)
     try:
-        key = load_pem_private_key(block[0], None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise _refused("privkey.pem is damaged, or of a kind that is not known") from None
+        key, block = plain_key.read(pem)
+    except plain_key.UnusableKeyError as error:
+        cure = "openssl pkey -in privkey.pem -out plain.pem, and use that as privkey.pem" if error.encrypted else _CURE
+        raise _refused(f"privkey.pem {error}", cure) from None
     if key.public_key() != leaf.public_key():
         raise _refused("privkey.pem is not the key of the first certificate in fullchain.pem")
-    return block[0] + b"\n"
+    return block
 
 
 def _name(dns: list[str], wanted: tuple[str, ...]) -> str:

@@ -35,8 +35,8 @@ export LAB_ERROR = $(value E)
 # environment PASSWORD may be another's, and WSL has a NAME there.
 typed = $(if $(filter command,$(origin $(1))),$(value $(1)))
 export LAB_CSR = $(call typed,CSR)
-export LAB_NAME = $(or $(if $(filter command,$(origin NAME)),$(value NAME)),$(LAB_CLIENT))
-export LAB_CLIENT = $(if $(filter command,$(origin CLIENT)),$(value CLIENT))
+export LAB_NAME = $(or $(call typed,NAME),$(LAB_CLIENT))
+export LAB_CLIENT = $(call typed,CLIENT)
 export LAB_OU = $(call typed,OU)
 export LAB_URI = $(call typed,URI)
 export LAB_DAYS = $(call typed,DAYS)
@@ -82,19 +82,19 @@ test-required: check ## put the server into mode required and judge it
 
 test-servers: check ## start a server for each faulty server credential and trust file, and judge them
 	@sh scripts/no-proxy.sh test-servers
-	@$(MAKE) --no-print-directory serve $(GOOD) PUBLIC_CA=lab LAB_SERVER_CERT_DIR=
+	@$(MAKE) --no-print-directory serve $(OWN)
 	@CLIENT='$(CLIENT_BESIDE)' sh scripts/test-servers.sh; $(call fetched,servers)
 
 test-postman: ## run newman, the Postman app's runner, in all three modes, with and without certificates
 	@sh scripts/needs-docker.sh test-postman
 	@sh scripts/no-proxy.sh test-postman
-	@MAKE='$(MAKE)' sh scripts/test-postman.sh
+	@MAKE='$(MAKE)' OWN='$(OWN)' sh scripts/test-postman.sh
 
 test-browser: ## judge each mode with Chromium and Firefox (Docker); PICTURES=1 renews docs/media/browser
 	@sh scripts/needs-docker.sh test-browser
 	@sh scripts/no-proxy.sh test-browser
 	@sh scripts/check.sh
-	@sh scripts/test-browser.sh
+	@OWN='$(OWN)' sh scripts/test-browser.sh
 
 browser: check ## say how to import client-good into your own browser and remove it, and open the page: [FOR=macos]
 	@sh scripts/browser.sh
@@ -174,7 +174,7 @@ clean: check ## remove everything the lab made: containers, volumes, images, vir
 demo: ## record the three phases, in a terminal and in a browser, into docs/media/ (four minutes)
 	@sh scripts/needs-docker.sh demo
 	@$(MAKE) --no-print-directory check $(VENV)/.dev
-	@MAKE='$(MAKE)' sh scripts/demo.sh
+	@MAKE='$(MAKE)' OWN='$(OWN)' sh scripts/demo.sh
 
 test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
 	@$(VENV)/bin/python -m pytest $(TESTS)
@@ -208,6 +208,8 @@ $(VENV)/.dev: requirements/dev.txt
 
 # What the default server serves and trusts, whatever was up before.
 GOOD := SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none
+# The same, and by the lab's own CA, whose certificate is for localhost.
+OWN := $(GOOD) PUBLIC_CA=lab LAB_SERVER_CERT_DIR=
 
 # Whom the client talks to.
 ANSWERS = $(or $(filter-out none,$(PROXY)),$(SERVER))

@@ -18,8 +18,7 @@ up)
         error "could not start $PROXY" "$output" "make logs"
     fi
     deadline=$(($(date +%s) + 20))
-    until sh scripts/every-profile.sh exec -T "$PROXY" \
-        grep -q ":$(printf %04X "$PORT") 00000000:0000 0A" /proc/net/tcp 2>/dev/null; do
+    until sh scripts/every-profile.sh exec -T "$PROXY" sh listens.sh 2>/dev/null; do
         if [ -z "$(proxy)" ] || [ "$(date +%s)" -gt $deadline ]; then
             sh scripts/every-profile.sh logs --no-log-prefix --tail 20 "$PROXY" >&2
             error "$PROXY does not run" "its log is above" "make status"

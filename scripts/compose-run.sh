@@ -7,8 +7,9 @@ docker image inspect "$image" >/dev/null 2>&1 || error "the lab is not built" "t
 case $1 in
 shell | postman) running || error "could not run $1" "the server, whose network it shares, does not run" "make up" ;;
 esac
-front=$(proxy)
-if [ -n "$front" ]; then # it is where `localhost` is to be for the shell
+front=
+case $1 in client | shell) front=$(proxy) ;; esac
+if [ -n "$front" ]; then # it is where `localhost` is to be for the shell, and its log is the client's
     export LAB_FRONT="$front" COMPOSE_PROFILES=proxy
 fi
 [ -t 0 ] || set -- -T "$@" # a file comes in, or nothing

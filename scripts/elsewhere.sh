@@ -12,13 +12,6 @@ certified() { # OPTIONS: certificate, chain, key and roots come in by stdin
     # The explained server follows its files; plain Uvicorn has to be started again for another certificate.
     [ "$SERVER" = stock ] || unset LAB_ELSEWHERE_SERIAL
 }
-within() { # COMMAND...: wait until it is true, for 15 s
-    deadline=$(($(date +%s) + 15))
-    until "$@"; do
-        [ "$(date +%s)" -lt $deadline ] || return 1
-        sleep 0.2
-    done
-}
 loaded() { log | sed -n 's/^INFO:* *tls_\(re\)\{0,1\}loaded .*serial=\([0-9a-f]*\).*/\2/p' | tail -n 1; }
 has() { [ "$(loaded)" = "$1" ]; }
 taken_over() { # does the server that runs have what was certified?

@@ -35,7 +35,7 @@ exec 3>&-
 asked=0
 wait $client || asked=$?
 [ $obtained -eq 0 ] || exit 2
-log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p' | tail -n 1
+say_reloaded
 sed '1d; s/^/  /' "$life/seen"
 [ $asked -eq 0 ] || error "requests were lost" "the client says which, above" "make logs"
 case $(sed -n 's/^serials //p' "$life/seen") in

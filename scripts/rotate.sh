@@ -20,13 +20,6 @@ accepted() { # DIR: may the client that holds this enter?
         --key "$1/clients/client-good/privkey.pem" "$url/private" >/dev/null 2>&1
 }
 outcome() { if accepted "$1"; then echo accepted; else echo refused; fi; }
-within() { # COMMAND...: wait until it is true, for 15 s
-    deadline=$(($(date +%s) + 15))
-    until "$@"; do
-        [ "$(date +%s)" -lt $deadline ] || return 1
-        sleep 0.2
-    done
-}
 reloaded() { [ "$(reloads)" -gt "$before" ]; }
 is() { [ "$(outcome "$1")" = "$2" ]; }
 prove() { # WHO DIR OUTCOME
@@ -41,7 +34,7 @@ rotate() { # ARGUMENTS of the CA; prints what is so now, and waits until the ser
     copy "$work/new"
     if [ "$WHAT" = server ] || ! cmp -s "$work/before/validation_fullchain.pem" "$work/new/validation_fullchain.pem"; then
         within reloaded || error "the server did not take over the new files" "it says nothing of them for 15 s" "make logs"
-        log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p' | tail -n 1
+        say_reloaded
         reload_proxy
     fi
 }

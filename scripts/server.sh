@@ -5,6 +5,14 @@ log() {
 running() {
     if [ "$RUNTIME" = compose ]; then [ -n "$(docker compose ps -q --status running server)" ]; else sh scripts/local-server.sh running; fi
 }
+within() { # COMMAND...: wait until it is true, for 15 s
+    deadline=$(($(date +%s) + 15))
+    until "$@"; do
+        [ "$(date +%s)" -lt $deadline ] || return 1
+        sleep 0.2
+    done
+}
+say_reloaded() { log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p' | tail -n 1; }
 proxy() { # which proxy runs in front of it?
     [ "$RUNTIME" != compose ] || sh scripts/every-profile.sh ps --services --status running haproxy nginx 2>/dev/null
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Put the server into each mode, and run newman against it with and without certificates. Exits 1 if anything differs.
-# MAKE is make. Reports go to reports/postman/.
+# MAKE is make, OWN what the server serves and trusts. Reports go to reports/postman/.
 . scripts/error.sh
 what="could not test with newman"
 [ "$SERVER" != stock ] || error "$what" "a plain Uvicorn tells the application nothing about clients" "make test-postman SERVER=explained"
@@ -11,7 +11,8 @@ trap 'exit 2' HUP INT TERM
 umask 077
 status=0
 for mode in off optional required; do
-    $MAKE --no-print-directory serve MODE=$mode SERVER_CREDENTIAL=server-good TRUST=validation_fullchain CRL=none PUBLIC_CA=lab LAB_SERVER_CERT_DIR= || exit 2
+    # shellcheck disable=SC2086
+    $MAKE --no-print-directory serve MODE=$mode $OWN || exit 2
     if [ $mode = off ]; then # what make export-p12 writes, in its two kinds
         sh scripts/compose-run.sh ca export-p12 client-good >"$work/bundle.p12" </dev/null || exit 2
         sh scripts/compose-run.sh ca export-p12 --legacy client-good >"$work/bundle-legacy.p12" </dev/null || exit 2

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from running import ROOT
+from running import ROOT, unused_port
 
 NO_ENGINE = subprocess.run(
     ["sh", "scripts/runtime.sh", "--why"], cwd=ROOT, capture_output=True, text=True
@@ -53,6 +55,20 @@ class Workshop:
         if self.runtime == "compose":
             return self.run("docker", "compose", "ps", "-q", "server").stdout.strip()
         return (self.folder / ".lab/server.pid").read_text()
+
+
+@contextmanager
+def copied(folder: Path, name: str, runtime: str, **knobs: str) -> Iterator[Workshop]:
+    """A copy of the repository, with a port and a Compose project of its own; what it made is removed afterwards."""
+    environ = clean_environ() | {
+        "RUNTIME": runtime,
+        "PORT": str(unused_port()),
+        "COMPOSE_PROJECT_NAME": f"mtls-lab-{name}-{os.getpid()}",
+    }
+    workshop = Workshop(repository_copy(folder / "lab"), runtime, environ | knobs)
+    yield workshop
+    done = workshop.make("clean")
+    assert done.returncode == 0, done.stderr
 
 
 def few_probes(folder: Path) -> dict[str, str]:

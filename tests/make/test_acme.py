@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +12,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from other_ca import Other
-from running import unused_port
 from test_own_certificate import authenticated, back_to_the_lab, serve_own
-from workshop import Workshop, clean_environ, compose, repository_copy
+from workshop import Workshop, clean_environ, compose, copied
 
 pytestmark = [*compose]
 
@@ -25,15 +23,8 @@ BROKEN = "services: {pebble: {entrypoint: ['false']}}\n"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    environ = clean_environ() | {
-        "RUNTIME": "compose",
-        "PORT": str(unused_port()),
-        "COMPOSE_PROJECT_NAME": f"mtls-lab-acme-{os.getpid()}",
-    }
-    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "compose", environ)
-    yield workshop
-    done = workshop.make("clean")
-    assert done.returncode == 0, done.stderr
+    with copied(tmp_path_factory.mktemp("copy"), "acme", "compose") as workshop:
+        yield workshop
 
 
 def served(lab: Workshop) -> list[x509.Certificate]:

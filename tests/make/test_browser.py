@@ -8,22 +8,15 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from running import unused_port
-from workshop import Workshop, clean_environ, compose, repository_copy
+from workshop import Workshop, compose, copied
 
 from browser.checks import SESSIONS
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    environ = clean_environ() | {
-        "RUNTIME": "compose",
-        "PORT": str(unused_port()),
-        "COMPOSE_PROJECT_NAME": f"mtls-lab-browser-{os.getpid()}",
-    }
-    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "compose", environ)
-    yield workshop
-    workshop.make("clean")
+    with copied(tmp_path_factory.mktemp("copy"), "browser", "compose") as workshop:
+        yield workshop
 
 
 class TestBrowser:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import unused_port
-from workshop import Workshop, clean_environ, compose, repository_copy
+from workshop import Workshop, compose, copied
 
 import catalogue
 
@@ -21,15 +20,9 @@ MAX_IMAGE_MB = 190
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    environ = clean_environ() | {
-        "RUNTIME": "compose",
-        "PORT": str(unused_port()),
-        "COMPOSE_PROJECT_NAME": f"mtls-lab-boxes-{os.getpid()}",
-    }
-    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "compose", environ)
-    workshop.up()
-    yield workshop
-    workshop.make("clean")
+    with copied(tmp_path_factory.mktemp("copy"), "boxes", "compose") as workshop:
+        workshop.up()
+        yield workshop
 
 
 def inside(lab: Workshop, service: str, script: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
 
 import pytest
-from running import ROOT, unused_port
-from workshop import Workshop, clean_environ, compose, repository_copy
+from running import ROOT
+from workshop import Workshop, clean_environ, compose, copied
 
 from catalogue import Mode
 from client.postman.runs import runs
@@ -22,14 +21,8 @@ MAX_IMAGE_MB = 260
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    environ = clean_environ() | {
-        "RUNTIME": "compose",
-        "PORT": str(unused_port()),
-        "COMPOSE_PROJECT_NAME": f"mtls-lab-postman-{os.getpid()}",
-    }
-    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "compose", environ)
-    yield workshop
-    workshop.make("clean")
+    with copied(tmp_path_factory.mktemp("copy"), "postman", "compose") as workshop:
+        yield workshop
 
 
 def one_run(lab: Workshop, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,22 +9,15 @@ from pathlib import Path
 
 import pytest
 from other_ca import Other
-from running import unused_port
-from workshop import Workshop, clean_environ, repository_copy
+from workshop import Workshop, copied
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    environ = clean_environ() | {
-        "RUNTIME": "local",
-        "PORT": str(unused_port()),
-        "COMPOSE_PROJECT_NAME": f"mtls-lab-own-{os.getpid()}",
-    }
-    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "local", environ)
-    yield workshop
-    assert workshop.make("clean").returncode == 0
+    with copied(tmp_path_factory.mktemp("copy"), "own", "local") as workshop:
+        yield workshop
 
 
 def served(lab: Workshop) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
-import os
 import re
 import shlex
 import ssl
@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from running import unused_port
-from workshop import Workshop, clean_environ, compose, repository_copy
+from workshop import Workshop, compose, copied
 
 import catalogue
 from catalogue import NGINX_FAULTY, Tls
@@ -29,29 +28,26 @@ ADMIN = "Hello, client-admin"
 
 @pytest.fixture(scope="module", params=["haproxy", "nginx"])
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    environ = clean_environ() | {
-        "RUNTIME": "compose",
-        "PORT": str(unused_port()),
-        "COMPOSE_PROJECT_NAME": f"mtls-lab-{request.param}-{os.getpid()}",
-        "PROXY": request.param,
-    }
-    workshop = Workshop(repository_copy(tmp_path_factory.mktemp("copy") / "lab"), "compose", environ)
-    yield workshop
-    workshop.make("clean")
+    with copied(tmp_path_factory.mktemp("copy"), request.param, "compose", PROXY=request.param) as workshop:
+        yield workshop
 
 
 def proxy(lab: Workshop) -> str:
     return lab.environ["PROXY"]
 
 
-def ask(lab: Workshop, path: str, credential: str | None, *headers: tuple[str, str]) -> tuple[int, str]:
-    """Ask as a client would, with further headers. Returns the status and the body."""
+def connect(lab: Workshop, credential: str | None) -> http.client.HTTPSConnection:
     certs = lab.folder / "certs"
     context = ssl.create_default_context(cafile=certs / "public_root.pem")
     if credential:
         folder = certs / "clients" / credential
         context.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-    connection = http.client.HTTPSConnection("localhost", int(lab.port), context=context, timeout=10)
+    return http.client.HTTPSConnection("localhost", int(lab.port), context=context, timeout=10)
+
+
+def ask(lab: Workshop, path: str, credential: str | None, *headers: tuple[str, str]) -> tuple[int, str]:
+    """Ask as a client would, with further headers. Returns the status and the body."""
+    connection = connect(lab, credential)
     try:
         connection.putrequest("GET", path)
         for name, value in headers:
@@ -126,6 +122,22 @@ def test_a_forged_header_changes_nothing_through_the_proxy(lab: Workshop) -> Non
             status, body = ask(lab, "/admin", credential, *headers)
             assert (status, problem in body) == (403, True), (headers, body)
             assert ADMIN not in body
+
+
+@pytest.mark.parametrize("credential", [None, "client-good"])
+@pytest.mark.parametrize("form", [0, 6])
+def test_a_forged_trailer_changes_nothing_through_the_proxy(lab: Workshop, form: int, credential: str | None) -> None:
+    """What follows a chunked body: HAProxy passes it on, and what deletes headers does not see it."""
+    ((name, value),) = forgeries(lab)[form]
+    head = "GET /admin HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection = connect(lab, credential)
+    with contextlib.closing(connection):
+        connection.connect()
+        connection.sock.sendall(f"{head}0\r\n{name}: {value}\r\n\r\n".encode())  # in one piece
+        response = http.client.HTTPResponse(connection.sock)
+        response.begin()
+        assert response.status == 403
+        assert ADMIN not in response.read().decode()
 
 
 @pytest.mark.parametrize("name", ["Client-Cert ", "Client-Cert\t", "X-SSL-Client-Cert ", "Client-Cert\x0b"])

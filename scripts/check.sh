@@ -37,6 +37,19 @@ if [ "$PUBLIC_CA" = acme ] && [ "$PORT" = 80 ]; then
     error "unusable PORT" "at port 80 the challenge of PUBLIC_CA=acme is answered" "make up PUBLIC_CA=acme PORT=8443"
 fi
 if [ "$PUBLIC_CA" = acme ] && [ "$RUNTIME" = local ]; then sh scripts/needs-docker.sh "up PUBLIC_CA=acme" || exit 2; fi
+trusted=$LAB_TRUSTED_PROXY
+case $trusted in *\**) trusted="a pattern" ;; esac
+case $trusted in
+'' | anybody | [Dd][Nn][Ss]:?* | [Uu][Rr][Ii]:?*) ;;
+*) error "unusable LAB_TRUSTED_PROXY" "'$LAB_TRUSTED_PROXY' is neither dns: and a DNS name nor uri: and a URI, of one proxy" "make up LAB_TRUSTED_PROXY=dns:proxy.mtls-lab.test" ;;
+esac
+if [ -n "$LAB_TRUSTED_PROXY" ] && [ "$MODE" = off ] && [ "${PROXY:-none}" = none ]; then
+    error "LAB_TRUSTED_PROXY does not go with MODE=off" "the proxy shows no certificate then, so it can't be known" "make up MODE=required LAB_TRUSTED_PROXY=$LAB_TRUSTED_PROXY"
+fi
+case $LAB_PROXY_HEADER in
+*[!A-Za-z0-9-]* | -* | *- | *--* | [Cc]lient-[Cc]ert-[Cc]hain)
+    error "unusable LAB_PROXY_HEADER" "'$LAB_PROXY_HEADER' is no name of letters, digits and dashes of a header that holds one certificate" "make up LAB_PROXY_HEADER=Client-Cert" ;;
+esac
 one_of CRL "$CRL" none validation_crl validation_crl_expired validation_crl_without_root untrusted_crl
 one_of CRL_CHECK "$CRL_CHECK" leaf chain
 one_of LAB_HANDSHAKE_LOG "$LAB_HANDSHAKE_LOG" 1 0

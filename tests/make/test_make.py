@@ -300,7 +300,9 @@ def test_a_failed_up_leaves_the_server_alone(workshop: Workshop) -> None:
     server = workshop.server_id()
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert workshop.make("up", f"PORT={other.getsockname()[1]}").returncode == 2
-    assert workshop.make("up", "LAB_VERIFY_STRICT=yes").returncode == 2
+    for knob in ("LAB_VERIFY_STRICT=yes", "LAB_TRUSTED_PROXY=dns:*", "LAB_PROXY_HEADER=client_cert"):
+        assert workshop.make("up", knob).returncode == 2
+    assert workshop.make("up", "LAB_TRUSTED_PROXY=dns:proxy.example", "MODE=off").returncode == 2
     assert workshop.server_id() == server
     assert workshop.make("probe", "S=client-good", "PROBE=raw").stdout.endswith("outcome: authenticated\n")
 
@@ -353,6 +355,10 @@ def test_from_nothing_running(workshop: Workshop, tmp_path: Path) -> None:
         ("PORT=70000", "unusable PORT: '70000' is no port number"),
         ("UVICORN_LOOP=trio", "unknown UVICORN_LOOP: 'trio' is none of auto asyncio uvloop"),
         ("LAB_SESSION_TICKETS=yes", "unknown LAB_SESSION_TICKETS: 'yes' is none of 0 1"),
+        (
+            "LAB_TRUSTED_PROXY=bob",
+            "unusable LAB_TRUSTED_PROXY: 'bob' is neither dns: and a DNS name nor uri: and a URI",
+        ),
         ("LAB_HANDSHAKE_TIMEOUT_S=soon", "unusable LAB_HANDSHAKE_TIMEOUT_S: 'soon' is no number of seconds"),
         ("RUNTIME=podman", "unknown RUNTIME: 'podman' is neither compose nor local"),
     ],

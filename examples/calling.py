@@ -1,8 +1,9 @@
 """Call an mTLS service from a service, with an identity of your own: with httpx (async) or requests (threads).
 
 One `SSLContext` and one connection pool for each identity, made once and shared by all requests: a client made for each
-request costs a handshake each. When a file of the credential changes, the next call uses it, and what is under way
-ends on the old one. It imports nothing but the two libraries: take the file into your service.
+request costs a handshake each. All callers share it, too: so it keeps no cookies, and follows no redirect, which could
+take a caller's name elsewhere. When a file of the credential changes, the next call uses it, and what is under way ends
+on the old one. It imports nothing but the two libraries: take the file into your service.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -57,6 +59,11 @@ class Credential:
         """
         facts = (path.stat() for path in (self.certfile, self.keyfile, self.trust))
         return tuple((fact.st_mtime_ns, fact.st_size, fact.st_ino) for fact in facts)
+
+
+def _no_cookies() -> DefaultCookiePolicy:
+    """Return the policy of a jar that takes none: what the service sets for one caller is not sent for the next."""
+    return DefaultCookiePolicy(allowed_domains=[])
 
 
 def _no_pass_phrase() -> str:
@@ -117,7 +124,14 @@ class AsyncCaller:
 
         def make(context: ssl.SSLContext) -> httpx.AsyncClient:
             # trust_env: no proxy, netrc or SSL_CERT_FILE of the environment comes between the two services.
-            return httpx.AsyncClient(base_url=base_url, verify=context, timeout=timeout, limits=limits, trust_env=False)
+            return httpx.AsyncClient(
+                base_url=base_url,
+                verify=context,
+                timeout=timeout,
+                limits=limits,
+                trust_env=False,
+                cookies=CookieJar(_no_cookies()),
+            )
 
         self._current = _Current(credential, make)
 
@@ -159,6 +173,8 @@ class ThreadCaller:
             session = requests.Session()
             session.trust_env = False  # REQUESTS_CA_BUNDLE would replace `verify`
             session.verify = str(credential.trust)  # True adds certifi's public roots to the context
+            session.cookies.set_policy(_no_cookies())
+            session.max_redirects = 0  # one raises TooManyRedirects; httpx follows none unless it is told to
             session.mount("https://", _OneIdentity(context))
             return session
 

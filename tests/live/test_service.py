@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -224,6 +226,48 @@ def test_a_new_credential_is_used_by_the_next_call(state: Path, tmp_path: Path, 
         before = caller.get("/stock/nut", {}).json()["asked_by"]
         install("client-good")
         assert (before, caller.get("/stock/nut", {}).json()["asked_by"]) == (SUBJECT, second)
+
+
+def test_no_cookie_and_no_redirect_is_followed(state: Path) -> None:
+    """All callers share a pool: what the callee sets for one is not sent for another, nor a name elsewhere."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Callee(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Cookie"]))
+            self.send_response(302 if self.path == "/moved" else 204)
+            self.send_header("Set-Cookie", "session=of-alice")
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*(state / "server-tls/server-good" / name for name in ("fullchain.pem", "privkey.pem")))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Callee) as callee:
+        callee.socket = tls.wrap_socket(callee.socket, server_side=True)
+        threading.Thread(target=callee.serve_forever).start()
+        url = f"https://localhost:{callee.server_port}"
+
+        async def with_httpx() -> int:
+            caller = AsyncCaller(files(state, SERVICE), url)
+            async with caller.client() as client:
+                assert [(await client.get("/a")).status_code for _ in range(2)] == [204, 204]
+                moved = await client.get("/moved")
+            await caller.aclose()
+            return moved.status_code
+
+        try:
+            assert asyncio.run(with_httpx()) == 302
+            with closing(ThreadCaller(files(state, SERVICE), url)) as caller:
+                assert [caller.get("/a", {}).status_code for _ in range(2)] == [204, 204]
+                with pytest.raises(requests.TooManyRedirects) as caught:
+                    caller.get("/moved", {})
+        finally:
+            callee.shutdown()
+    assert caught.value.response.status_code == 302
+    assert asked == [("/a", None), ("/a", None), ("/moved", None)] * 2
 
 
 # What the libraries do that a reader would not expect; the README says so, and this is why it may.

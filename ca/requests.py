@@ -27,6 +27,13 @@ CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _EMAIL = re.compile(rf"[a-z0-9][a-z0-9._+-]{{0,63}}@{re.escape(DOMAIN)}")
 _SPIFFE = re.compile(rf"spiffe://{re.escape(DOMAIN)}(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")  # no `.` or `..` segments
 _TAKEN = (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
+# What nobody can see, as the server has it (`server.identity`, whose image lacks this package): it would refuse a
+# certificate with such a name, so none is issued.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+    "\u2800\U00016fe4\U0001d159]"
+)
 _OTHER_EXTENSIONS: dict[type[x509.ExtensionType], str] = {
     x509.BasicConstraints: "basicConstraints: a person is no CA",
     x509.KeyUsage: "keyUsage: this CA sets digitalSignature",
@@ -151,10 +158,13 @@ def visible(text: str) -> str:
     r"""Return a text with what could deceive a terminal or a reader written out, like `\x00` and `\u202e`."""
 
     def written(character: str) -> str:
-        hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        return character.encode("unicode_escape").decode() if hidden else character
+        return character.encode("unicode_escape").decode() if _is_hidden(character) else character
 
     return "".join(map(written, text))
+
+
+def _is_hidden(character: str) -> bool:
+    return character != " " and (unicodedata.category(character) in _HIDDEN or bool(_IGNORABLE.match(character)))
 
 
 def _sans(names: x509.SubjectAlternativeName, ignored: list[str]) -> tuple[str, ...]:

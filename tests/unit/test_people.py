@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from ca.rotation import What
 from ca.store import Store
 from catalogue import Catalogue, LabError
 from catalogue.manifest import load as load_manifest
+from server.identity import unsafe_character
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -122,11 +124,20 @@ def test_weak_and_uncommon_keys_are_refused(make: object, fact: str) -> None:
         requests.read(request(key=make()))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("cn", ["bob\0.evil", "bob\nINFO forged", "bob\x1b[2J", "bo\u202eb", "", "x" * 65])
+@pytest.mark.parametrize(
+    "cn", ["bob\0.evil", "bob\nINFO forged", "bob\x1b[2J", "bo\u202eb", "bo\u3164b", "bo\u00a0b", "", "x" * 65]
+)
 def test_names_that_deceive_are_refused(cn: str) -> None:
     with pytest.raises(LabError, match="the name") as caught:
         requests.read(request(cn))
     assert not set("\0\x1b\u202e") & set(str(caught.value))
+
+
+def test_what_the_server_would_refuse_is_not_issued() -> None:
+    """Each image has the table of what nobody can see: they are the same."""
+    for number in range(sys.maxunicode + 1):
+        character = chr(number)
+        assert (requests.visible(character) != character) == bool(unsafe_character(character)), hex(number)
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA", b"x" * 70000])

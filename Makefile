@@ -29,6 +29,7 @@ else
 WHY ?= as asked
 endif
 export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL CRL_CHECK RUNTIME WHY OUT PICTURES FOR VENV PYTHON S PROBE TLS
+export CREDENTIAL REASON WHAT STEP
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
 # Of `make sign` and its like. By $(value): nothing in them is run or expanded. From the command line alone: in the
@@ -103,19 +104,19 @@ matrix: check ## judge the running server as if it were in MODE
 	@$(call matrix,$(MODE),)
 
 probe: check ## one attempt: S=<scenario> PROBE=raw|requests|httpx|curl|openssl|wget|node|gnutls [TLS=1.2]
-	@$(CLIENT) probe --scenario "$(S)" --probe "$(PROBE)" --tls "$(TLS)"
+	@$(CLIENT) probe --scenario="$$S" --probe="$$PROBE" --tls="$$TLS"
 
 explain: check ## say what scenario S is, or what a pasted error text means: E='curl: (56) ...'
-	@$(CLIENT) explain --scenario "$(S)"
+	@$(CLIENT) explain --scenario="$$S"
 
 certs: check ## copy what a person needs on the host to OUT=certs
-	@sh scripts/certs.sh "$(OUT)"
+	@sh scripts/certs.sh "$$OUT"
 
 list: check ## list everything that was issued
 	@$(CA) list
 
 show: check ## print a certificate in words: NAME=<name>
-	@$(CA) show "$(NAME)"
+	@$(CA) show -- "$$LAB_NAME"
 
 sign: check ## sign a request for a client: CSR=bob.csr NAME=bob [OU=a,b] [URI=spiffe://...] [DAYS=90] [REPLACE=1]
 	@sh scripts/people.sh sign
@@ -133,12 +134,12 @@ inspect: check ## say what is in a certificate, chain, request, list, bundle or 
 	@sh scripts/people.sh inspect
 
 revoke: check ## revoke a client: CREDENTIAL=client-good [REASON=keyCompromise]
-	@$(CA) revoke "$(CREDENTIAL)" --reason "$(REASON)"
+	@$(CA) revoke --reason="$$REASON" -- "$$CREDENTIAL"
 	@sh scripts/certs.sh certs
 	@sh scripts/revoked.sh
 
 unrevoke: check ## take a client off the revocation list: CREDENTIAL=client-good
-	@$(CA) unrevoke "$(CREDENTIAL)"
+	@$(CA) unrevoke -- "$$CREDENTIAL"
 	@sh scripts/certs.sh certs
 	@sh scripts/revoked.sh
 
@@ -146,7 +147,7 @@ crl: check ## print the revocation lists in words
 	@$(CA) crl
 
 rotate: check ## WHAT=server|intermediate|root [STEP=introduce|move|retire]: renew it under the running server
-	@WHAT='$(WHAT)' STEP='$(STEP)' sh scripts/rotate.sh
+	@sh scripts/rotate.sh
 
 renew: check ## renew the certificate of PUBLIC_CA=acme under the running server, and lose no request
 	@sh scripts/renew.sh

@@ -46,6 +46,19 @@ case $(log | sed -n 's/^INFO:* *serving server=\([a-z]*\).*/\1/p' | tail -n 1) i
 explained) ;;
 *) error "could not rotate while serving" "stock Uvicorn reads its files once, when it starts" "make up SERVER=explained" ;;
 esac
+trusted() { # by name, the file by which whoever verifies the clients does
+    front=$(proxy)
+    if [ -n "$front" ]; then
+        sh scripts/every-profile.sh exec -T "$front" printenv TRUST
+    else
+        log | sed -n 's/.* --ssl-ca-certs \([^ "]*\).*/\1/p' | tail -n 1
+    fi | sed 's|.*/||; s|\.pem$||'
+}
+trust=$(trusted)
+case $WHAT-$trust in
+server-* | *-validation_fullchain) ;;
+*) error "could not show a rotation" "the server trusts $trust, in which a new $WHAT does not arrive as clients need it" "make up TRUST=validation_fullchain" ;;
+esac
 copy "$work/now"
 accepted "$work/now" || error "could not show a rotation" "the server does not let client-good enter even now" "make up MODE=required"
 

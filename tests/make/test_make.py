@@ -143,6 +143,13 @@ def test_a_faulty_server_to_play_with(workshop: Workshop) -> None:
     assert "validation_root.pem" in text
     assert workshop.make("probe", "S=client-good", "PROBE=raw").stdout.endswith("outcome: authenticated\n")
     assert "unknown_ca" in workshop.make("probe", "S=trust-root-only", "PROBE=raw").stdout
+    before = (workshop.folder / "certs/manifest.json").read_bytes()
+    for what in ("intermediate", "root"):
+        wrong = workshop.make("rotate", f"WHAT={what}")
+        assert "the server trusts validation_root, in which" in wrong.stderr
+        assert "\n  try: make up TRUST=validation_fullchain" in wrong.stderr
+    workshop.make("certs")
+    assert (workshop.folder / "certs/manifest.json").read_bytes() == before
     for knob, fact in (
         ("SERVER_CREDENTIAL=server-expird", "no such server credential; did you mean server-expired?"),
         ("TRUST=validation_rot", "no such trust file; did you mean validation_root?"),
@@ -215,6 +222,26 @@ def test_probe_and_explain(workshop: Workshop) -> None:
     wrong = workshop.make("explain", "S=client-expird")
     assert "did you mean client-expired?" in wrong.stderr
     assert re.search(r"make: \*\*\* .*Error 2", wrong.stderr)
+
+
+@pytest.mark.parametrize("value", ["a'\"b;$$(touch broken)", "-x"])
+def test_what_is_typed_is_data(workshop: Workshop, value: str) -> None:
+    """A shell's characters in a knob are no shell's, and a dash makes no option of it."""
+    for arguments, fact in (
+        (("rotate", f"WHAT={value}"), "error: unknown WHAT: '"),
+        (("revoke", f"CREDENTIAL={value}"), "error: could not revoke "),
+        (("revoke", "CREDENTIAL=client-good", f"REASON={value}"), "error: could not revoke client-good: "),
+        (("unrevoke", f"CREDENTIAL={value}"), "error: could not "),
+        (("show", f"NAME={value}"), "error: could not "),
+        (("explain", f"S={value}"), "error: could not find "),
+        (("probe", f"S={value}", "PROBE=raw"), "error: could not find "),
+        (("probe", "S=client-good", f"PROBE={value}"), "error: could not find the probe "),
+    ):
+        done = workshop.make(*arguments)
+        assert done.returncode == 2, arguments
+        assert fact in done.stderr, (arguments, done.stderr)
+        assert "\n  try: make " in done.stderr
+    assert not (workshop.folder / "broken").exists()
 
 
 def test_list_show_status_logs(workshop: Workshop) -> None:

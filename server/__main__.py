@@ -39,14 +39,19 @@ def main() -> int:
         parameters = uvicorn_parameters(app)
         check_tls_files(parameters)
         check_followed_files(parameters, lab)
+        explained = lab.server == "explained" and parameters["ssl_certfile"]
+        if explained and parameters["uds"]:
+            fact = "LAB_SERVER=explained accepts TCP connections itself; over it, no file would be followed"
+            raise SettingsError("UVICORN_UDS", fact, "unset UVICORN_UDS, or: export LAB_SERVER=stock")
+        if explained:
+            parameters["loop"] = _loop(parameters["loop"])
         _open_log(lab.log_file)
     except SettingsError as error:
         if os.environ.get("LAB_DEBUG") == "1":
             raise
         print(error, file=sys.stderr)
         return 2
-    explained = lab.server == "explained" and parameters["ssl_certfile"]
-    defaults = lab.defaults() if explained else None
+    defaults = lab.defaults(parameters["ssl_ciphers"]) if explained else None
     log.event(logging.INFO, "serving", server=lab.server, defaults=defaults, equivalent=equivalent_command(app))
     if explained and lab.proxy and lab.proxy.rule is None:
         fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"
@@ -57,7 +62,6 @@ def main() -> int:
     if explained:
         parameters["ssl_context_factory"] = live_context
         Multiprocess.handle_hup = _reload_workers  # type: ignore[assignment]
-    parameters["loop"] = _loop(parameters["loop"])
     parameters["http"] = PROTOCOLS.get(parameters["http"], parameters["http"])
     uvicorn.run(**parameters)
     return 0
@@ -78,6 +82,11 @@ def _open_log(file: Path | None) -> None:
 
 
 def _loop(name: str) -> str:
+    """Return the loop that explains handshakes for one of Uvicorn's.
+
+    Raises:
+        SettingsError: it is another one, with which nothing is explained and no file followed.
+    """
     if name == "auto":
         try:
             import uvloop  # noqa: F401
@@ -85,6 +94,9 @@ def _loop(name: str) -> str:
             name = "asyncio"
         else:
             name = "uvloop"
+    if name not in _LOOPS and name not in _LOOPS.values():
+        fact = f"{name!r} is none of auto, asyncio, uvloop: with LAB_SERVER=explained no file would be followed"
+        raise SettingsError("UVICORN_LOOP", fact, "export UVICORN_LOOP=auto, or: export LAB_SERVER=stock")
     return _LOOPS.get(name, name)
 
 

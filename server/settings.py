@@ -69,10 +69,11 @@ class LabSettings:
     log_file: Path | None
     proxy: TrustedProxy | None
 
-    def defaults(self) -> str:
-        """Return what a connection may do, in words, for the log."""
+    def defaults(self, ciphers: str | None = None) -> str:
+        """Return what a connection may do, in words, for the log; `ciphers` is what UVICORN_SSL_CIPHERS says."""
+        suites = f"ciphers={ciphers}" if ciphers else "AEAD only"
         return (
-            f"TLS 1.2 and 1.3, AEAD only, verify={'strict' if self.strict else 'plain'}, "
+            f"TLS 1.2 and 1.3, {suites}, verify={'strict' if self.strict else 'plain'}, "
             f"crl={self.crl_check if self.crl else 'off'}, resumption={'tickets' if self.tickets else 'off'}, "
             f"renegotiation=off, compression=off, handshake<={self.handshake_timeout_s:g}s, "
             f"head<={self.head_timeout_s:g}s, handshakes<={self.max_handshakes}"
@@ -262,7 +263,6 @@ def uvicorn_parameters(app: str = APP) -> dict[str, Any]:
         parameters = dict(uvicorn_command.make_context("uvicorn", [app]).params)
     except click.ClickException as error:
         raise SettingsError("UVICORN_*", error.format_message(), "uvicorn --help") from None
-    parameters.pop("app_dir")
     parameters["log_config"] = parameters["log_config"] or LOGGING_CONFIG
     parameters |= {name: parameters[name] or None for name in ("reload_dirs", "reload_includes", "reload_excludes")}
     for header in parameters.get("headers") or ():

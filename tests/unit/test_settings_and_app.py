@@ -76,6 +76,9 @@ def test_the_mode_becomes_uvicorns_number(environ: dict[str, str], mode: str, nu
         ({"UVICORN_PORT": "http"}, "UVICORN_*: Invalid value for '--port': 'http' is not a valid integer"),
         ({"UVICORN_HEADERS": "X"}, "UVICORN_HEADERS: 'X' has no colon"),
         ({"UVICORN_SSL_CA_CERTS": "pyproject.toml"}, "OpenSSL can't use"),
+        ({"UVICORN_SSL_VERSION": "99"}, "OpenSSL can't use"),
+        ({"UVICORN_UDS": "socket"}, "UVICORN_UDS: LAB_SERVER=explained accepts TCP connections itself"),
+        ({"UVICORN_LOOP": "asyncio:new_event_loop"}, "UVICORN_LOOP: 'asyncio:new_event_loop' is none of auto"),
     ],
 )
 def test_bad_settings_are_answered_not_traced(environ: dict[str, str], change: dict[str, str], message: str) -> None:
@@ -114,7 +117,7 @@ def test_uvicorn_reads_its_own_variables(environ: dict[str, str], monkeypatch: p
     parameters = uvicorn_parameters()
     assert parameters["port"] == 8443
     assert parameters["ssl_cert_reqs"] == ssl.CERT_REQUIRED
-    assert "app_dir" not in parameters
+    assert parameters["app_dir"] == ""  # the working directory, as Uvicorn's own command has it
     command = equivalent_command()
     assert command.startswith("uvicorn server.app:app ")
     assert "--ssl-cert-reqs 2" in command

@@ -10,13 +10,13 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import plain_key
-from ca.certificates import Credential
+from ca.certificates import UNREADABLE, Credential, signed_by
 from ca.recipe import SELF, Recipe
 from ca.requests import CURVES, MIN_RSA_BITS, visible
 from ca.store import CERT, KEY, Store, write_file
@@ -92,13 +92,13 @@ def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Credential:
     """
     try:
         certificate, *above = x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except UNREADABLE:
         raise _refused("LAB_VALIDATION_CA_CERT holds no certificate in PEM", _CURE) from None
     try:
         key = _key(pem)
         if key.public_key() != certificate.public_key():
             raise _refused("LAB_VALIDATION_CA_KEY is not the key of its first certificate", _CURE)
-        if certificate.public_key() in [c.public_key() for c in public]:
+        if any(_is_of(one, theirs) for one in (certificate, *above) for theirs in public):
             raise _refused("it is of the lab's public PKI, which signs servers: clients need another", _HOW)
         for one in (certificate, *above):
             _check_authority(one)
@@ -107,7 +107,7 @@ def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Credential:
             raise _refused(fact, "make an intermediate below it, as docs/validation-ca.md does")
         _check_usage(certificate)
         _check_chain(certificate, above)
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise _refused(f"it can't be understood ({visible(str(error))})", _HOW) from None
     return Credential(certificate, key, tuple(above))
 
@@ -134,7 +134,7 @@ def _check_chain(certificate: x509.Certificate, above: list[x509.Certificate]) -
     for below, upper in enumerate(above, 1):
         try:
             lower.verify_directly_issued_by(upper)
-        except (InvalidSignature, ValueError, TypeError):  # names that differ, or another kind of key
+        except (InvalidSignature, *UNREADABLE):  # names that differ, or another kind of key
             fact = f"{_name(lower)} is not signed by {_name(upper)}, which follows it"
             raise _refused(fact, "put the intermediate first, and each one's issuer after it") from None
         length = upper.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
@@ -193,12 +193,19 @@ def _check_usage(certificate: x509.Certificate) -> None:
         extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except x509.ExtensionNotFound:
         raise _refused(f"{name} has no subjectKeyIdentifier, which strict verifiers demand", _HOW) from None
+    if any(isinstance(extension.value, x509.NameConstraints) for extension in extensions):
+        fact = f"{name} is limited to some names (nameConstraints), and the lab's clients have others"
+        raise _refused(fact, _HOW)
     try:
         eku = set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         return
     if not eku & {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}:
         raise _refused(f"{name} is limited to other uses than clientAuth (extendedKeyUsage)", _HOW)
+
+
+def _is_of(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    return certificate.public_key() == authority.public_key() or signed_by(certificate, authority)
 
 
 def _is_self_signed(certificate: x509.Certificate) -> bool:

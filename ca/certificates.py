@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
@@ -23,6 +24,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from ca.recipe import ANY_EKU, CLIENT_AUTH, SERVER_AUTH, Files, Key, Recipe, Signature
 from ca.tampered import break_signature, sign_with_sha1
 
+# What `cryptography` raises for a certificate, a request or a list that is none to it, though OpenSSL may take it.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    x509.DuplicateExtension,
+)
 _EKU = {
     CLIENT_AUTH: ExtendedKeyUsageOID.CLIENT_AUTH,
     SERVER_AUTH: ExtendedKeyUsageOID.SERVER_AUTH,

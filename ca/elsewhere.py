@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
 from ca import plain_key
+from ca.certificates import UNREADABLE
 from ca.requests import visible
 from ca.store import FULLCHAIN, KEY, Store, write_changed
 from catalogue import LabError
@@ -107,7 +108,7 @@ def check(text: bytes, wanted: tuple[str, ...] = (), *, with_key: bool = False) 
         )
     except x509.ExtensionNotFound:
         raise _refused("its certificate has no subjectAltName, and so no name that a client looks at") from None
-    except ValueError as error:
+    except UNREADABLE as error:
         raise _refused(f"fullchain.pem can't be understood ({visible(str(error))})") from None
     key = _key(own, leaf) if with_key else b""
     now = datetime.now(UTC)
@@ -155,7 +156,7 @@ def _certificates(pem: bytes) -> list[x509.Certificate]:
     """Return the certificates that can be understood: a system's roots are old, and many."""
     known = []
     for block in _CERTIFICATE.findall(pem):
-        with suppress(ValueError):
+        with suppress(*UNREADABLE):
             known.append(x509.load_pem_x509_certificate(block))
     return known
 

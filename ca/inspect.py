@@ -9,14 +9,13 @@ import re
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from ca import requests
-from ca.certificates import signed_by
+from ca.certificates import UNREADABLE, signed_by
 from ca.crl import reason_of
 from ca.entry import key_kind
 from ca.requests import visible
@@ -50,7 +49,7 @@ def describe(data: bytes, password: str = "") -> str:
         certificates = [x509.load_pem_x509_certificate(pem) for kind, pem in blocks if kind.endswith("CERTIFICATE")]
         parts = [_chain(certificates)] if certificates else []
         return "\n\n".join([*parts, *(_pem(kind, pem) for kind, pem in blocks if not kind.endswith("CERTIFICATE"))])
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise LabError("could not inspect the file", f"what it holds is damaged ({_said(error)})", _CURE) from None
 
 
@@ -70,7 +69,7 @@ def _der(data: bytes, password: str) -> str:
     for load in (_der_certificate, _der_request, _der_list, _der_key):
         try:
             return load(data)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except UNREADABLE:
             continue
     try:
         bundle = load_pkcs12(data, password.encode() or None)

@@ -13,11 +13,12 @@ import warnings
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
+from ca.certificates import UNREADABLE
 from catalogue import LabError
 
 DOMAIN = "mtls-lab.test"
@@ -64,7 +65,7 @@ def read(data: bytes) -> Wish:
     try:
         if not request.is_signature_valid:
             raise InvalidSignature
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+    except (InvalidSignature, *UNREADABLE):
         fact = "its signature is not made with its own key: whoever sent it has not proved to hold the key"
         raise _refused(fact) from None
     return decide(request)
@@ -82,7 +83,7 @@ def parse(data: bytes) -> x509.CertificateSigningRequest:
         if b"-----BEGIN" in data:
             return x509.load_pem_x509_csr(data)
         return x509.load_der_x509_csr(data)
-    except ValueError:
+    except UNREADABLE:
         raise _refused("it is no certificate signing request, neither PEM nor DER" if data else "it is empty") from None
 
 
@@ -93,9 +94,10 @@ def decide(request: x509.CertificateSigningRequest) -> Wish:
         LabError: its key is refused, or its names are.
     """
     try:
-        key = request.public_key()
-        extensions = request.extensions
-    except (UnsupportedAlgorithm, ValueError, x509.DuplicateExtension) as error:
+        key, extensions = request.public_key(), request.extensions
+        with warnings.catch_warnings(action="ignore"):  # of a name's length, which is checked below
+            subject = request.subject
+    except UNREADABLE as error:
         raise _refused(f"it can't be understood ({visible(str(error))})") from None
     check_key(key)
     ignored: list[str] = []
@@ -106,8 +108,6 @@ def decide(request: x509.CertificateSigningRequest) -> Wish:
         else:
             other = f"the extension {extension.oid.dotted_string}"
             ignored.append(_OTHER_EXTENSIONS.get(type(extension.value), other))
-    with warnings.catch_warnings(action="ignore"):  # of a name's length, which is checked below
-        subject = request.subject
     for attribute in subject:
         if attribute.oid not in _TAKEN:
             ignored.append(f"{attribute.rfc4514_attribute_name}={visible(_text(attribute))}: only CN and OU are taken")

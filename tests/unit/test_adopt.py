@@ -16,6 +16,8 @@ from test_people import openssl
 
 import catalogue
 from ca.adopt import ADOPTED, adopt, leave
+from ca.certificates import make
+from ca.credentials import intermediate as recipe_of
 from ca.issue import Issuance, issue, ledger
 from ca.rotation import What
 from ca.store import Store
@@ -106,6 +108,7 @@ REFUSED = {
     "no keyCertSign": ((CA, SKI, "keyUsage=cRLSign"), "no keyCertSign"),
     "no cRLSign": ((CA, SKI, "keyUsage=keyCertSign"), "no cRLSign"),
     "no key id": ((CA, USAGE, "subjectKeyIdentifier=none"), "subjectKeyIdentifier"),
+    "some names only": ((*GOOD, "nameConstraints=permitted;dirName:names\n[names]\nO=Corp"), "limited to some names"),
     "for servers": ((*GOOD, "extendedKeyUsage=serverAuth"), "other uses than clientAuth"),
 }
 
@@ -165,6 +168,14 @@ def test_the_public_pki_is_refused(tmp_path: Path) -> None:
     run(store, "client-good")
     folder = store.private / "public-intermediate"
     refused(tmp_path, (folder / "cert.pem").read_bytes() + (folder / "privkey.pem").read_bytes(), "public PKI")
+
+
+def test_an_intermediate_below_the_public_pki_is_refused(tmp_path: Path) -> None:
+    """One that the lab's public root signed, beside those that it has."""
+    store = Store(tmp_path)
+    run(store, "client-good")
+    below = make(recipe_of("public-other", "public-root"), store.signer("root", "public-root"))
+    refused(tmp_path, below.cert_pem() + below.key_pem(), "public PKI")
 
 
 def refused(state: Path, pem: bytes, fact: str) -> None:

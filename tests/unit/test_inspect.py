@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_a_certificate_without_common_extensions(tmp_path: Path) -> None:
     said = describe((tmp_path / "cert").read_bytes())
     assert "Ed25519" in said
     assert "(itself)" in said
+
+
+def test_what_only_others_can_read_is_answered(store: Store, tmp_path: Path) -> None:
+    """A version that X.509 does not have: `cryptography` raises what is no ValueError."""
+    good = der(client(store, "client-good", "cert.pem"), "x509", tmp_path)
+    version = good.index(b"\xa0\x03\x02\x01\x02") + 4
+    odd = good[:version] + b"\x06" + good[version + 1 :]
+    for data in (odd, ssl.DER_cert_to_PEM_cert(odd).encode()):
+        with pytest.raises(LabError, match="could not inspect the file"):
+            describe(data)
 
 
 def test_the_command_reads_stdin_and_files(store: Store, tmp_path: Path) -> None:

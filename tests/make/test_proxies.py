@@ -149,6 +149,16 @@ def test_what_is_no_name_of_a_field_changes_nothing(lab: Workshop, name: str) ->
     assert ADMIN not in body
 
 
+@pytest.mark.parametrize(("protocol", "passed"), [("websocket", True), ("WebSocket", True), ("h2c", False)])
+def test_no_upgrade_but_to_a_websocket_is_passed_on(lab: Workshop, protocol: str, passed: bool) -> None:
+    """Uvicorn, which has no WebSocket library in the image, says so of each upgrade that reaches it, and answers."""
+    warning = "Unsupported upgrade request"
+    before = lab.make("logs").stdout.count(warning)
+    upgrade = (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", protocol), ("HTTP2-Settings", "AAMAAABk"))
+    assert ask(lab, "/whoami", "client-good", *upgrade)[0] == 200
+    assert (lab.make("logs").stdout.count(warning) > before) is passed
+
+
 def test_a_forged_header_changes_nothing_at_the_application_itself(lab: Workshop) -> None:
     forged = forgeries(lab)
     good = ("--cert", "/certs/clients/client-good/fullchain.pem", "--key", "/certs/clients/client-good/privkey.pem")

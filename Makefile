@@ -100,7 +100,7 @@ test-browser: ## judge each mode with Chromium and Firefox (Docker); PICTURES=1 
 browser: check ## say how to import client-good into your own browser and remove it, and open the page: [FOR=macos]
 	@sh scripts/browser.sh
 
-matrix: check ## judge the running server as if it were in MODE
+matrix: check ## judge the running server as if it were in MODE; PROBE=raw,curl: with these tools alone
 	@$(call matrix,$(MODE),)
 
 probe: check ## one attempt: S=<scenario> PROBE=raw|requests|httpx|curl|openssl|wget|node|gnutls [TLS=1.2]
@@ -177,8 +177,8 @@ demo: ## record the three phases, in a terminal and in a browser, into docs/medi
 	@$(MAKE) --no-print-directory check $(VENV)/.dev
 	@MAKE='$(MAKE)' OWN='$(OWN)' sh scripts/demo.sh
 
-test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes
-	@$(VENV)/bin/python -m pytest $(TESTS)
+test: $(VENV)/.dev ## lint, types, unit, live and compose tests and the three modes; TESTS="-k name": some of them
+	@sh scripts/test.sh
 
 bench: $(VENV)/.lab ## measure what explained costs against stock, side by side, on local processes (80 s)
 	@$(VENV)/bin/python -m bench $(BENCH)
@@ -216,5 +216,5 @@ OWN := $(GOOD) PUBLIC_CA=lab LAB_SERVER_CERT_DIR=
 ANSWERS = $(or $(filter-out none,$(PROXY)),$(SERVER))
 
 # Judges, fetches the reports, and keeps the client's exit status.
-matrix = $(CLIENT) matrix --mode $(1) $(2); $(call fetched,$(1))
+matrix = $(CLIENT) matrix --mode $(1) --probe="$$PROBE" $(2); $(call fetched,$(1))
 fetched = status=$$?; $(FETCH_REPORTS); exit $$status

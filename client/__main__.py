@@ -39,6 +39,7 @@ def main() -> int:
     matrix.add_argument("--mode", default="required")
     matrix.add_argument("--server", help="fail if another kind of server answers")
     matrix.add_argument("--servers", action="store_true", help="judge the other servers, which run at LAB_PORTS")
+    matrix.add_argument("--probe", default="", metavar="NAMES", help="try these alone, as in raw,curl")
     probe = commands.add_parser("probe", help="make one attempt")
     probe.add_argument("--scenario", default="")
     probe.add_argument("--probe", default="")
@@ -79,16 +80,18 @@ def _matrix(arguments: argparse.Namespace) -> int:
     from client import report, show
     from client.lab import open_lab, reports_folder
     from client.matrix import SERVERS, attempts, run
+    from client.probes import chosen
 
     mode = _word(Mode, arguments.mode, "mode", "make matrix MODE=required")
     server = _server(arguments.server) if arguments.server else None
+    probes = chosen(arguments.probe)
     report.remove(SERVERS if arguments.servers else mode, reports_folder(os.environ))
     lab = open_lab(os.environ)
     verbose = os.environ.get("LAB_VERBOSE", "") not in ("", "0")
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)
-    total = sum(1 for _ in attempts(lab.catalogue.of(default_server=not arguments.servers)))
+    total = sum(1 for _ in attempts(lab.catalogue.of(default_server=not arguments.servers), probes))
     with show.progress(console, total, verbose) as seen:
-        done = run(lab, mode, server, seen, servers=arguments.servers)
+        done = run(lab, mode, server, seen, servers=arguments.servers, probes=probes)
     show.matrix(console, done, lab.runtime, verbose)
     report.write(done, lab.runtime, lab.reports)
     return done.status

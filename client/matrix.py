@@ -56,7 +56,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All results of one mode, in the catalogue's order; `name` is the mode, or `servers` for the other servers."""
+    """All results of one mode, in the catalogue's order.
+
+    `name` is the mode, or `servers` for the other servers; `versions` has each probe that was tried.
+    """
 
     name: str
     mode: Mode
@@ -93,6 +96,7 @@ def run(
     seen: Callable[[Result], None] = lambda _: None,
     *,
     servers: bool = False,
+    probes: Sequence[Probe] = tuple(PROBES.values()),
 ) -> Matrix:
     """Make every attempt, side by side, bounded by the cores, and judge them.
 
@@ -100,6 +104,7 @@ def run(
         told: the kind of server that should be running; None to take the one that is.
         seen: called with each result as it comes, in no particular order.
         servers: judge the scenarios that ask for other servers than the default one; these run at `lab.ports`.
+        probes: the tools to try; all, unless told otherwise.
 
     Raises:
         LabBroken: the positive control was not answered, or by another kind of server; or a server does not run.
@@ -117,16 +122,16 @@ def run(
         return result
 
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        results = tuple(pool.map(attempt, attempts(scenarios)))
-    versions = {probe.name.value: probe.version() or "not installed" for probe in PROBES.values()}
+        results = tuple(pool.map(attempt, attempts(scenarios, probes)))
+    versions = {probe.name.value: probe.version() or "not installed" for probe in probes}
     duration_s = time.monotonic() - start
     name = SERVERS if servers else mode
     return Matrix(name, mode, answered.server, lab.catalogue, results, versions, started, duration_s)
 
 
-def attempts(scenarios: Sequence[Scenario]) -> Iterator[tuple[Scenario, Probe, Tls]]:
+def attempts(scenarios: Sequence[Scenario], probes: Sequence[Probe]) -> Iterator[tuple[Scenario, Probe, Tls]]:
     """Yield what a matrix consists of, in the order in which it is reported."""
-    return ((scenario, probe, tls) for scenario in scenarios for probe in PROBES.values() for tls in Tls)
+    return ((scenario, probe, tls) for scenario in scenarios for probe in probes for tls in Tls)
 
 
 def control(lab: Lab, told: Server | Proxy | None = None) -> Answered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich import box
@@ -72,7 +72,7 @@ def matrix(console: Console, done: Matrix, runtime: str, verbose: bool) -> None:
     table.add_column("scenario", no_wrap=True)
     if verbose:
         table.add_column("expected")
-    for name in PROBES:
+    for name in done.versions:
         table.add_column(name, overflow="fold")
     lessons = {
         title: [id_ for id_ in rows if done.catalogue.scenarios[id_].lesson == lesson]
@@ -88,9 +88,9 @@ def matrix(console: Console, done: Matrix, runtime: str, verbose: bool) -> None:
             heading = (
                 [f"[{style}]{escape(title)}[/]", counted] if verbose else [f"[{style}]{escape(title)}[/], {counted}"]
             )
-            table.add_row(*heading, *_sums(scenarios, rows))
+            table.add_row(*heading, *_sums(scenarios, rows, done.versions))
         for id_ in [*differ, *(id_ for id_ in scenarios if id_ not in differ)] if verbose else differ:
-            cells = [[result for result in rows[id_] if result.probe == name] for name in PROBES]
+            cells = [[result for result in rows[id_] if result.probe == name] for name in done.versions]
             danger = " [bold red](dangerous)[/]" if done.catalogue.scenarios[id_].dangerous else ""
             heading = [f"  {id_}", _expected(cells[0]) + danger] if verbose else [f"  {id_}{danger}"]
             table.add_row(*heading, *map(_cell, cells))
@@ -113,7 +113,8 @@ def matrix(console: Console, done: Matrix, runtime: str, verbose: bool) -> None:
 
 
 def _title(done: Matrix) -> str:
-    return f"other servers in mode {done.mode}" if done.name == SERVERS else f"mode {done.mode}"
+    what = f"other servers in mode {done.mode}" if done.name == SERVERS else f"mode {done.mode}"
+    return what if len(done.versions) == len(PROBES) else f"{what}, with {', '.join(done.versions)} alone"
 
 
 def _worst(results: list[Result]) -> int:
@@ -122,10 +123,10 @@ def _worst(results: list[Result]) -> int:
     return min((order.index(r.verdict) + 1 for r in results if r.verdict in order), default=0)
 
 
-def _sums(scenarios: list[str], rows: dict[str, list[Result]]) -> list[str]:
+def _sums(scenarios: list[str], rows: dict[str, list[Result]], probes: Iterable[str]) -> list[str]:
     """Return, for each probe, how many attempts of some scenarios passed, of those that could be made."""
     sums = []
-    for name in PROBES:
+    for name in probes:
         verdicts = [r.verdict for id_ in scenarios for r in rows[id_] if r.probe == name]
         tried = [verdict for verdict in verdicts if verdict is not Verdict.SKIP]
         passed = tried.count(Verdict.PASS)

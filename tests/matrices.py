@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 
+import catalogue
+from catalogue import Tls
 from client.judge import Verdict
 from client.matrix import Matrix
-from client.probes import PROBES
+from client.probes import chosen
 
-# A Node for each attempt is half of what a matrix costs: it is not in all of them.
-WITHOUT_NODE = {name: probe for name, probe in PROBES.items() if name != "node"}
+# A matrix of all tools costs seven times one of these two: they are for what is not about the tools.
+FEW = "raw,curl"
+# And Node and wget are two thirds of it.
+MOST = "raw,requests,httpx,curl,openssl"
+
+
+def results_of(probes: str = "", *, default_server: bool = True) -> int:
+    """Return how many results a matrix has."""
+    return len(catalogue.load().of(default_server=default_server)) * len(chosen(probes)) * len(Tls)
 
 
 def assert_as_expected(done: Matrix) -> None:

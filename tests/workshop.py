@@ -71,17 +71,6 @@ def copied(folder: Path, name: str, runtime: str, **knobs: str) -> Iterator[Work
     assert done.returncode == 0, done.stderr
 
 
-def few_probes(folder: Path) -> dict[str, str]:
-    """A PATH without the tools that cost two thirds of a matrix: for what is not about the probes."""
-    programs = folder / "programs"
-    programs.mkdir()
-    for place in os.get_exec_path():
-        for program in sorted(Path(place).glob("*")):
-            if program.name not in ("node", "wget", "gnutls-cli") and not (programs / program.name).is_symlink():
-                (programs / program.name).symlink_to(program)
-    return {"PATH": str(programs)}
-
-
 def repository_copy(target: Path) -> Path:
     """Copy what git would clone (the working tree, so that uncommitted work is tested too)."""
     listed = subprocess.run(

@@ -41,6 +41,16 @@ _ALL: tuple[Probe, ...] = (Raw(), WithRequests(), WithHttpx(), Curl(), OpenSsl()
 PROBES: dict[str, Probe] = {probe.name: probe for probe in _ALL}
 
 
+def chosen(names: str) -> tuple[Probe, ...]:
+    """Find the probes of a list with commas, in the order of the reports; all if it is empty.
+
+    Raises:
+        LabError: there is none of one of the names.
+    """
+    wanted = [probe(name.strip()).name for name in names.split(",")] if names.strip() else list(PROBES)
+    return tuple(one for one in PROBES.values() if one.name in wanted)
+
+
 def probe(name: str) -> Probe:
     """Find a probe.
 

@@ -16,7 +16,7 @@ from catalogue import Mode, Server
 from client import documents, report
 from client.judge import Verdict
 from client.matrix import run
-from client.probes import PROBES
+from client.probes import chosen
 
 pytestmark = pytest.mark.live
 
@@ -52,8 +52,7 @@ def test_a_new_scenario_is_issued_probed_reported_and_documented(
     known = catalogue.load()
     issue(known, Store(tmp_path / "lab"), say=lambda _: None)
     with serving(tmp_path / "lab", tmp_path / "server.log", Mode.REQUIRED) as running:
-        monkeypatch.setattr("client.matrix.PROBES", {name: PROBES[name] for name in ("raw", "requests", "openssl")})
-        done = run(running.lab, Mode.REQUIRED, Server.EXPLAINED)
+        done = run(running.lab, Mode.REQUIRED, Server.EXPLAINED, probes=chosen("raw,requests,openssl"))
     mine = [result for result in done.results if result.scenario == "client-email-eku"]
     assert {result.verdict for result in mine} - {Verdict.SKIP} == {Verdict.PASS}
     report.write(done, "local", tmp_path / "reports")

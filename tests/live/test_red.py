@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
+from matrices import MOST, results_of
 from running import Running, client, serving, unused_port
 
-import catalogue
 from catalogue import NON_OUTCOMES, Mode, Server, Tls
 from client.judge import Result
 from client.lab import open_lab
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.live
 
 # Where no tool is installed, the three probes that are Python are what there is: a quick matrix.
 NO_TOOLS = {"PATH": "/nonexistent"}
-RESULTS = len(catalogue.load().of(default_server=True)) * len(PROBES) * len(Tls)
+RESULTS = results_of()
 
 
 def test_off_judged_as_required_is_wrongly_accepted(serve: Callable[..., Running]) -> None:
     running = serve(Mode.OFF)
-    done = client(running, "matrix", "--mode", "required")
+    done = client(running, "matrix", "--mode", "required", "--probe", MOST)
     assert done.returncode == 1
     assert done.stdout.count("WRONG-ACCEPT client-none") >= 8
     report = json.loads((running.state / "reports/required.json").read_text())
@@ -47,7 +47,7 @@ def test_off_judged_as_required_is_wrongly_accepted(serve: Callable[..., Running
     assert len(wrong) == len(tried) - len(may_not_load) > len(asked) / 2
     failed = [r for r in report["results"] if r["verdict"] in ("WRONG-ACCEPT", "WRONG-REFUSE", "WRONG-REASON")]
     suite = JUnitXml.fromfile(str(running.state / "reports/required.xml"))
-    assert (suite.tests, suite.failures) == (RESULTS, len(failed))
+    assert (suite.tests, suite.failures) == (results_of(MOST), len(failed))
 
 
 def test_required_judged_as_off_is_wrongly_refused(serve: Callable[..., Running]) -> None:
@@ -294,6 +294,7 @@ def test_hostile_environment(serve: Callable[..., Running], tmp_path: Path) -> N
             ("probe", "--scenario", "client-good", "--probe", "crul"),
             "could not find the probe crul: did you mean curl?",
         ),
+        (("matrix", "--probe", "raw,crul"), "could not find the probe crul: did you mean curl?"),
         (
             ("probe", "--scenario", "client-good", "--probe", "curl", "--tls", "1.1"),
             "could not use the TLS version '1.1'",

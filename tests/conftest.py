@@ -15,6 +15,13 @@ from ca.store import Store
 from catalogue import Mode, Server
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("dsession"):  # `make test`: who is interrupted takes down what it has started
+        from xdist.workermanage import NodeManager
+
+        NodeManager.EXIT_TIMEOUT = 90
+
+
 @pytest.fixture(scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything issued."""

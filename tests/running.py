@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 # LAB_TEST_THOROUGH=1 repeats more and loads more; what is stated is the same.
 THOROUGH = os.environ.get("LAB_TEST_THOROUGH") == "1"
 READY_S = 60.0  # beside other tests
+CROWD = 2 if "PYTEST_XDIST_WORKER" in os.environ else 1  # how much longer what a person waits for may take there
 _PORTS = (16384, 32768)
 
 

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
-from matrices import WITHOUT_NODE, assert_as_expected
-from running import all_servers
+from matrices import FEW, MOST, assert_as_expected
+from running import THOROUGH, all_servers
 
 import catalogue
 from catalogue import Mode, Outcome, Server
 from client.matrix import Matrix, run
+from client.probes import chosen
 
 pytestmark = pytest.mark.live
 
 KNOWN = catalogue.load()
 
 
-@pytest.mark.parametrize("server", Server)
-@pytest.mark.parametrize("mode", Mode)
-def test_the_other_servers(
-    state: Path, tmp_path: Path, mode: Mode, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if server is Server.STOCK:
-        monkeypatch.setattr("client.matrix.PROBES", WITHOUT_NODE)
+# Twenty servers each: with every tool, with most, and with few. LAB_TEST_THOROUGH=1: with every tool, and all.
+PROBES_OF = {
+    (Mode.REQUIRED, Server.EXPLAINED): "",
+    (Mode.REQUIRED, Server.STOCK): MOST,
+    (Mode.OPTIONAL, Server.EXPLAINED): FEW,
+    (Mode.OFF, Server.EXPLAINED): FEW,
+}
+if THOROUGH:
+    PROBES_OF = dict.fromkeys(itertools.product(Mode, Server), "")
+
+
+@pytest.mark.parametrize(("mode", "server"), PROBES_OF)
+def test_the_other_servers(state: Path, tmp_path: Path, mode: Mode, server: Server) -> None:
     with all_servers(state, tmp_path, mode, server) as running:
-        done = run(running.lab, mode, server, servers=True)
+        done = run(running.lab, mode, server, servers=True, probes=chosen(PROBES_OF[mode, server]))
     assert_as_expected(done)
     assert {result.scenario for result in done.results} == {s.id for s in KNOWN.of(default_server=False)}
     accepted = [r for r in done.results if r.scenario == "trust-public-mixed" and r.observed]

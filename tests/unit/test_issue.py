@@ -104,7 +104,7 @@ def test_killed_at_any_moment_the_next_run_completes_the_set(tmp_path: Path, mon
     run(tmp_path / "all")
     total = count
     assert total > 4 * EVERYTHING
-    for limit in (*range(1, total, total // (20 if THOROUGH else 9)), total):
+    for limit in (*range(1, total, total // (20 if THOROUGH else 5)), total):
         count = 0
         folder = tmp_path / str(limit)
         with pytest.raises(Killed):

@@ -164,6 +164,8 @@ def _check_authority(certificate: x509.Certificate) -> None:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         raise _refused(f"{name} has no basicConstraints: it is no CA certificate", _HOW) from None
+    if any(isinstance(extension.value, x509.NameConstraints) for extension in certificate.extensions):
+        raise _refused(f"{name} allows some names alone (nameConstraints), and the lab's clients have others", _HOW)
     if not constraints.ca:
         raise _refused(f"{name} is no CA certificate (basicConstraints CA:FALSE)", _HOW)
     if certificate.not_valid_before_utc > now:
@@ -193,9 +195,6 @@ def _check_usage(certificate: x509.Certificate) -> None:
         extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except x509.ExtensionNotFound:
         raise _refused(f"{name} has no subjectKeyIdentifier, which strict verifiers demand", _HOW) from None
-    if any(isinstance(extension.value, x509.NameConstraints) for extension in extensions):
-        fact = f"{name} is limited to some names (nameConstraints), and the lab's clients have others"
-        raise _refused(fact, _HOW)
     try:
         eku = set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:

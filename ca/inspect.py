@@ -38,19 +38,21 @@ def describe(data: bytes, password: str = "") -> str:
     """
     if not data.strip():
         raise LabError("could not inspect the file", "it is empty", _CURE)
-    if b"-----BEGIN" not in data:
-        return _der(data, password)
+    try:
+        return _pem_blocks(data) if b"-----BEGIN" in data else _der(data, password)
+    except UNREADABLE as error:
+        raise LabError("could not inspect the file", f"what it holds is damaged ({_said(error)})", _CURE) from None
+
+
+def _pem_blocks(data: bytes) -> str:
     blocks = [(match[1].decode(), match[0]) for match in _BLOCK.finditer(data)]
     if not blocks:
         raise LabError(
             "could not inspect the file", "it has a BEGIN line and no END line that fits: it is cut off", _CURE
         )
-    try:
-        certificates = [x509.load_pem_x509_certificate(pem) for kind, pem in blocks if kind.endswith("CERTIFICATE")]
-        parts = [_chain(certificates)] if certificates else []
-        return "\n\n".join([*parts, *(_pem(kind, pem) for kind, pem in blocks if not kind.endswith("CERTIFICATE"))])
-    except UNREADABLE as error:
-        raise LabError("could not inspect the file", f"what it holds is damaged ({_said(error)})", _CURE) from None
+    certificates = [x509.load_pem_x509_certificate(pem) for kind, pem in blocks if kind.endswith("CERTIFICATE")]
+    parts = [_chain(certificates)] if certificates else []
+    return "\n\n".join([*parts, *(_pem(kind, pem) for kind, pem in blocks if not kind.endswith("CERTIFICATE"))])
 
 
 def _pem(kind: str, pem: bytes) -> str:

@@ -41,7 +41,7 @@ def main() -> int:
         check_followed_files(parameters, lab)
         explained = lab.server == "explained" and parameters["ssl_certfile"]
         if explained and parameters["uds"]:
-            fact = "LAB_SERVER=explained accepts TCP connections itself; over it, no file would be followed"
+            fact = "LAB_SERVER=explained accepts TCP connections itself; of a socket file it would explain nothing"
             raise SettingsError("UVICORN_UDS", fact, "unset UVICORN_UDS, or: export LAB_SERVER=stock")
         if explained:
             parameters["loop"] = _loop(parameters["loop"])

@@ -108,7 +108,7 @@ REFUSED = {
     "no keyCertSign": ((CA, SKI, "keyUsage=cRLSign"), "no keyCertSign"),
     "no cRLSign": ((CA, SKI, "keyUsage=keyCertSign"), "no cRLSign"),
     "no key id": ((CA, USAGE, "subjectKeyIdentifier=none"), "subjectKeyIdentifier"),
-    "some names only": ((*GOOD, "nameConstraints=permitted;dirName:names\n[names]\nO=Corp"), "limited to some names"),
+    "some names only": ((*GOOD, "nameConstraints=permitted;dirName:names\n[names]\nO=Corp"), "allows some names alone"),
     "for servers": ((*GOOD, "extendedKeyUsage=serverAuth"), "other uses than clientAuth"),
 }
 

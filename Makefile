@@ -32,9 +32,10 @@ export MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL CRL_CHECK RU
 export CREDENTIAL REASON WHAT STEP
 export LAB_VERBOSE = $(VERBOSE)
 export LAB_ERROR = $(value E)
-# Of `make sign` and its like. By $(value): nothing in them is run or expanded. From the command line alone: in the
-# environment PASSWORD may be another's, and WSL has a NAME there.
+# Of `make sign` and its like, and whom a matrix leaves out. From the command line alone: in the environment PASSWORD may
+# be another's, and WSL has a NAME there.
 typed = $(if $(filter command,$(origin $(1))),$(value $(1)))
+export LAB_PROBE = $(call typed,PROBE)
 export LAB_CSR = $(call typed,CSR)
 export LAB_NAME = $(or $(call typed,NAME),$(LAB_CLIENT))
 export LAB_CLIENT = $(call typed,CLIENT)
@@ -216,5 +217,5 @@ OWN := $(GOOD) PUBLIC_CA=lab LAB_SERVER_CERT_DIR=
 ANSWERS = $(or $(filter-out none,$(PROXY)),$(SERVER))
 
 # Judges, fetches the reports, and keeps the client's exit status.
-matrix = $(CLIENT) matrix --mode $(1) --probe="$$PROBE" $(2); $(call fetched,$(1))
+matrix = $(CLIENT) matrix --mode $(1) --probe="$$LAB_PROBE" $(2); $(call fetched,$(1))
 fetched = status=$$?; $(FETCH_REPORTS); exit $$status

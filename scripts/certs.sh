@@ -4,12 +4,12 @@
 set -e
 . scripts/error.sh
 ours() { [ -f "$1/manifest.json" ] && grep -q catalogue_sha256 "$1/manifest.json"; }
-if [ "$1" = --remove ]; then
+if [ "$1" = --remove ] && [ $# = 2 ]; then
     if ours "$2"; then rm -rf "$2/clients" "$2/public_root.pem" "$2"/validation_*.pem "$2/manifest.json"; rmdir "$2" 2>/dev/null || true; fi
     exit 0
 fi
 out=$1
-[ -n "$out" ] || error "could not copy the certificates" "OUT is empty" "make certs OUT=certs"
+case $out in '' | -*) error "could not copy the certificates" "OUT is no folder: '$out'" "make certs OUT=certs" ;; esac
 if [ -e "$out" ] && [ -n "$(ls -A "$out" 2>/dev/null || echo file)" ] && ! ours "$out"; then
     error "could not copy the certificates" "$out exists and is no copy made by make certs" "make certs OUT=certs"
 fi

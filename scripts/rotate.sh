@@ -32,7 +32,7 @@ rotate() { # ARGUMENTS of the CA; prints what is so now, and waits until the ser
     ca rotate "$@" </dev/null >"$work/out" || exit 2
     sed 's/^/  /' "$work/out"
     copy "$work/new"
-    if [ "$WHAT" = server ] || ! cmp -s "$work/before/validation_fullchain.pem" "$work/new/validation_fullchain.pem"; then
+    if [ "$WHAT" = server ] || ! cmp -s "$work/before/$trust.pem" "$work/new/$trust.pem"; then
         within reloaded || error "the server did not take over the new files" "it says nothing of them for 15 s" "make logs"
         say_reloaded
         reload_proxy
@@ -46,19 +46,12 @@ case $(log | sed -n 's/^INFO:* *serving server=\([a-z]*\).*/\1/p' | tail -n 1) i
 explained) ;;
 *) error "could not rotate while serving" "stock Uvicorn reads its files once, when it starts" "make up SERVER=explained" ;;
 esac
-trusted() { # by name, the file by which whoever verifies the clients does
-    front=$(proxy)
-    if [ -n "$front" ]; then
-        sh scripts/every-profile.sh exec -T "$front" printenv TRUST
-    else
-        log | sed -n 's/.* --ssl-ca-certs \([^ "]*\).*/\1/p' | tail -n 1
-    fi | sed 's|.*/||; s|\.pem$||'
-}
-trust=$(trusted)
-case $WHAT-$trust in
-server-* | *-validation_fullchain) ;;
-*) error "could not show a rotation" "the server trusts $trust, in which a new $WHAT does not arrive as clients need it" "make up TRUST=validation_fullchain" ;;
-esac
+trust=$(log | sed -n 's/.* --ssl-ca-certs [^ "]*\/\([a-z_]*\)\.pem.*/\1/p' | tail -n 1) # what the server follows
+verifies=${trust:=validation_fullchain}
+front=$(proxy)
+[ -z "$front" ] || verifies=$(sh scripts/every-profile.sh exec -T "$front" printenv TRUST)
+[ "$WHAT $verifies" != "intermediate validation_intermediate" ] || error "could not show a rotation" \
+    "the server trusts the intermediate itself: who holds a certificate of the old one would be out at once" "make up TRUST=validation_fullchain"
 copy "$work/now"
 accepted "$work/now" || error "could not show a rotation" "the server does not let client-good enter even now" "make up MODE=required"
 

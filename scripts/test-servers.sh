@@ -29,7 +29,7 @@ fi
 exec 3>"$work/life"
 echo "$count further servers, SERVER=$SERVER, MODE=$MODE" >&2
 status=0
-eval "$CLIENT matrix --mode $MODE --probe=\"\$PROBE\" --server $SERVER --servers" 3>&- || status=$?
+eval "$CLIENT matrix --mode $MODE --probe=\"\$LAB_PROBE\" --server $SERVER --servers" 3>&- || status=$?
 exec 3>&-
 wait
 exit $status

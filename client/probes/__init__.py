@@ -47,11 +47,12 @@ def chosen(names: str) -> tuple[Probe, ...]:
     Raises:
         LabError: there is none of one of the names.
     """
-    wanted = [probe(name.strip()).name for name in names.split(",")] if names.strip() else list(PROBES)
+    cure = "make matrix PROBE=raw,curl"
+    wanted = [probe(name.strip(), cure).name for name in names.split(",")] if names.strip() else list(PROBES)
     return tuple(one for one in PROBES.values() if one.name in wanted)
 
 
-def probe(name: str) -> Probe:
+def probe(name: str, cure: str = "make probe S=client-good PROBE=raw") -> Probe:
     """Find a probe.
 
     Raises:
@@ -61,6 +62,6 @@ def probe(name: str) -> Probe:
         raise LabError(
             f"could not find the probe {name or '(none was named)'}",
             nearest(name, PROBES),
-            "make probe S=client-good PROBE=raw",
+            cure,
         )
     return PROBES[name]

@@ -52,6 +52,20 @@ def back_to_the_lab(lab: Workshop) -> None:
     assert "make rotate WHAT=server" in lab.make("renew").stderr
 
 
+def test_rotation_follows_the_file_that_is_trusted(local: Workshop) -> None:
+    """Below the root alone a new intermediate changes nothing; where it is trusted itself, the old one would be out."""
+    local.up("TRUST=validation_root")
+    done = local.make("rotate", "WHAT=intermediate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    local.up("TRUST=validation_intermediate")
+    issued = local.make("list").stdout
+    done = local.make("rotate", "WHAT=intermediate")
+    assert "error: could not show a rotation: the server trusts the intermediate itself" in done.stderr
+    assert "\n  try: make up TRUST=validation_fullchain" in done.stderr
+    assert local.make("list").stdout == issued
+    back_to_the_lab(local)
+
+
 def test_a_certificate_of_ones_own(local: Workshop, tmp_path: Path) -> None:
     lab, folder, name = local, tmp_path, "lab.example"
     serve_own(lab, folder, name)

@@ -15,6 +15,7 @@ from ca.store import Store
 from catalogue import Mode, Server
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("dsession"):  # `make test`: who is interrupted takes down what it has started
         from xdist.workermanage import NodeManager

@@ -59,7 +59,7 @@ elif [ "$PUBLIC_CA" = acme ]; then
     obtain obtain || { [ -z "$alone" ] || docker compose --progress quiet stop server; exit 2; }
 fi
 start_server
-if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 20 2>&1); then
+if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 60 2>&1); then
     docker compose logs --no-log-prefix --tail 20 server >&2
     error "the server does not run" "its log is above${output:+ ($output)}" "make status"
 fi

@@ -47,9 +47,11 @@ port_is_free ||
     error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1))"
 sh scripts/local-server.sh stop
 sh scripts/local-server.sh start
-if ! "$VENV/bin/python" -m server.healthcheck --wait 20 2>.lab/healthcheck.log || ! sh scripts/local-server.sh running; then
+check="$VENV/bin/python -m server.healthcheck --wait 60 --pid $(cat .lab/server.pid)"
+if ! output=$($check 2>&1) || ! sh scripts/local-server.sh running; then
     tail -n 20 .lab/server.log >&2
-    error "the server does not run" "its log is above" "make logs"
+    sh scripts/local-server.sh stop # or the next one finds its port taken
+    error "the server does not run" "its log is above$(echo "$output" | sed -n 's/^error: \(.*\)/ (\1)/p')" "make logs"
 fi
 echo "$config" >.lab/server.config
 ready

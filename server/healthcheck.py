@@ -1,4 +1,4 @@
-"""`python -m server.healthcheck [--wait SECONDS]`: does the server answer?
+"""`python -m server.healthcheck [--wait SECONDS [--pid PID]]`: does the server answer?
 
 It presents the health check's own credential (LAB_HEALTHCHECK_DIR), so that it works in every mode without filling
 the log with refusals. It does not judge the server's certificate: that is the clients' business.
@@ -39,11 +39,21 @@ def answers(port: int, credential: Path | None) -> str | None:
     return None if status == http.HTTPStatus.NO_CONTENT else f"HTTP status {status}"
 
 
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def main() -> int:
     """Exit 0 if the server answers, now or within the time to wait; else print why not and exit 1."""
     parser = argparse.ArgumentParser(prog="python -m server.healthcheck")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS")
-    deadline = time.monotonic() + parser.parse_args().wait
+    parser.add_argument("--pid", type=int, help="the server's process: without it there is nothing to wait for")
+    arguments = parser.parse_args()
+    deadline = time.monotonic() + arguments.wait
     port_text = os.environ.get("UVICORN_PORT") or "8000"
     if not port_text.isdigit():
         print(f"error: UVICORN_PORT: {port_text!r} is no port number\n  try: export UVICORN_PORT=8443", file=sys.stderr)
@@ -51,7 +61,7 @@ def main() -> int:
     port = int(port_text)
     folder = os.environ.get("LAB_HEALTHCHECK_DIR")
     while problem := answers(port, Path(folder) if folder else None):
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (arguments.pid and not _runs(arguments.pid)):
             print(f"error: the server does not answer on port {port}: {problem}\n  try: make logs", file=sys.stderr)
             return 1
         time.sleep(INTERVAL_S)

@@ -55,8 +55,8 @@ def service(state: Path, app: str, log: Path, mode: str = Mode.REQUIRED, **envir
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
     try:
-        check = [sys.executable, "-m", "server.healthcheck", "--wait", "20"]
-        ready = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+        check = [sys.executable, "-m", "server.healthcheck", "--wait", "60"]
+        ready = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
         assert ready.returncode == 0, ready.stderr + log.read_text()
         yield Service(port, log)
     finally:

@@ -6,7 +6,7 @@ The CA writes it last, so its presence means that the set is complete.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,9 @@ class Manifest:
 
     def dumps(self) -> bytes:
         """Return the manifest as JSON that is the same for the same content."""
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n").encode()
+        credentials = {name: vars(issued) for name, issued in self.credentials.items()}  # asdict is ten times as slow
+        document = {"format": FORMAT} | vars(self) | {"credentials": credentials}
+        return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
 def load(path: Path) -> Manifest:

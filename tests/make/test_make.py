@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from matrices import FEW, results_of
-from running import CROWD, unused_port
+from running import slowness, unused_port
 from workshop import Workshop
 
 import catalogue
@@ -39,7 +39,7 @@ def test_up_says_what_to_know_and_what_to_try(workshop: Workshop) -> None:
     assert f"RUNTIME={workshop.runtime} (as asked" in text
     issued = re.search(rf"{EVERYTHING} issued, 0 kept, in (\d+\.\d+) s", text)
     assert issued
-    assert float(issued[1]) < 2 * CROWD
+    assert float(issued[1]) < 3 * slowness()
     commands = [line.strip() for line in text.splitlines() if line.startswith(("  curl ", "  printf "))]
     assert len(commands) == 3
     anonymous, good, by_hand = (workshop.run("sh", "-c", command) for command in commands)
@@ -55,7 +55,7 @@ def test_a_second_up_changes_nothing_and_is_quick(workshop: Workshop) -> None:
     text = workshop.up()
     kept = re.search(rf"0 issued, {EVERYTHING} kept, in (\d+\.\d+) s", text)
     assert kept
-    assert float(kept[1]) < 0.3 * CROWD
+    assert float(kept[1]) < 0.5 * slowness()
     assert "certificates in certs are up to date" in text
     assert (manifest.read_bytes(), workshop.server_id()) == (before, server)
 
@@ -64,7 +64,7 @@ def test_from_down_to_ready_in_time(workshop: Workshop) -> None:
     workshop.make("down")
     start = time.monotonic()
     workshop.up()
-    assert time.monotonic() - start < UP_S[workshop.runtime] * CROWD
+    assert time.monotonic() - start < UP_S[workshop.runtime] * slowness()
 
 
 def test_switching_the_mode_restarts_the_server_alone(workshop: Workshop) -> None:
@@ -90,7 +90,7 @@ def test_a_mode(workshop: Workshop, mode: str, server: str) -> None:
     assert "client-expired" not in done.stdout
     report = json.loads((workshop.folder / f"reports/{mode}.json").read_text())
     assert (report["mode"], report["server"], report["runtime"]) == (mode, server, workshop.runtime)
-    assert report["duration_s"] < MATRIX_S * CROWD
+    assert report["duration_s"] < MATRIX_S * slowness()
     assert list(report["versions"]) == [probe.name for probe in chosen(probes)]
     if in_image:  # what the image carries; elsewhere a tool may be missing, and is SKIP
         absent = {name for name, version in report["versions"].items() if version == "not installed"}
@@ -118,6 +118,20 @@ def test_the_newest_openssl_takes_the_newest_keys(workshop: Workshop) -> None:
         assert in_python & tried == (in_python if ssl.OPENSSL_VERSION_INFO >= (3, 5) else set())
     skipped = [r["reason"] for r in mine if r["verdict"] != "PASS"]
     assert all(re.search("needs OpenSSL 3.5|not installed", reason) for reason in skipped), skipped
+
+
+def test_reported_commands_run_when_pasted(workshop: Workshop) -> None:
+    report = json.loads((workshop.folder / "reports/required.json").read_text())
+    for result in report["results"]:
+        if result["verdict"] == "SKIP":
+            continue
+        if (result["tls"], result["scenario"]) == ("1.3", "client-good"):
+            assert "CN=client-good" in workshop.run("sh", "-c", result["command"]).stdout
+        if (result["tls"], result["scenario"]) == ("1.3", "client-expired"):
+            pasted = workshop.run("sh", "-c", result["command"])
+            said = pasted.stdout + pasted.stderr  # wget has no word for an alert after the handshake
+            silent = result["probe"] == "wget" and pasted.returncode == 4
+            assert silent or re.search("(?i)certificate[ _](is )?expired", said), pasted
 
 
 @pytest.mark.parametrize("server", ["explained", "stock"])
@@ -183,21 +197,6 @@ def test_a_pasted_error_is_explained(workshop: Workshop) -> None:
     done = workshop.make("explain", 'E=curl: (56) it\'s "an" ... alert unsupported certificate; `true`')
     assert done.returncode == 0, done.stderr
     assert "1. A server certificate used as a client (client-server-eku)" in done.stdout
-
-
-def test_reported_commands_run_when_pasted(workshop: Workshop) -> None:
-    workshop.up()
-    report = json.loads((workshop.folder / "reports/required.json").read_text())
-    for result in report["results"]:
-        if result["verdict"] == "SKIP":
-            continue
-        if (result["tls"], result["scenario"]) == ("1.3", "client-good"):
-            assert "CN=client-good" in workshop.run("sh", "-c", result["command"]).stdout
-        if (result["tls"], result["scenario"]) == ("1.3", "client-expired"):
-            pasted = workshop.run("sh", "-c", result["command"])
-            said = pasted.stdout + pasted.stderr  # wget has no word for an alert after the handshake
-            silent = result["probe"] == "wget" and pasted.returncode == 4
-            assert silent or re.search("(?i)certificate[ _](is )?expired", said), pasted
 
 
 def test_off_judged_as_required_is_red(workshop: Workshop) -> None:
@@ -336,6 +335,16 @@ def test_a_failed_up_leaves_the_server_alone(workshop: Workshop) -> None:
     assert workshop.make("up", "LAB_TRUSTED_PROXY=dns:proxy.example", "MODE=off").returncode == 2
     assert workshop.server_id() == server
     assert workshop.make("probe", "S=client-good", "PROBE=raw").stdout.endswith("outcome: authenticated\n")
+
+
+def test_a_server_that_can_not_start_is_not_waited_for(workshop: Workshop) -> None:
+    start = time.monotonic()
+    done = workshop.make("up", "UVICORN_SSL_CIPHERS=none-at-all")
+    assert done.returncode == 2
+    assert "No cipher can be selected" in done.stderr
+    assert "error: the server does not run: its log is above (" in done.stderr
+    assert time.monotonic() - start < 30
+    workshop.up()
 
 
 def test_a_damaged_copy_is_mended(workshop: Workshop) -> None:

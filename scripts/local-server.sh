@@ -2,7 +2,7 @@
 # The local runtime's server process: start | stop | status | logs | running. Its pid is in .lab/server.pid, its log in .lab/server.log.
 . scripts/error.sh
 running() {
-    [ -s .lab/server.pid ] && pid=$(cat .lab/server.pid) && case $(ps -p "$pid" -o command= 2>/dev/null) in
+    [ -s .lab/server.pid ] && pid=$(cat .lab/server.pid) && case $(ps -ww -p "$pid" -o command= 2>/dev/null) in
     *"-m server"* | *uvicorn*) return 0 ;; # and not another process that got the number
     *) return 1 ;;
     esac

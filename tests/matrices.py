@@ -12,6 +12,7 @@ from client.probes import chosen
 
 # A matrix of all tools costs seven times one of these two: they are for what is not about the tools.
 FEW = "raw,curl"
+SOME = f"PROBE={FEW}"  # as make takes it
 # And Node, wget and gnutls-cli are two thirds of it.
 MOST = "raw,requests,httpx,curl,openssl"
 

@@ -35,7 +35,7 @@ class Workshop:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=280,
+            timeout=580,
         )
 
     def make(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

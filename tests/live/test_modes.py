@@ -29,9 +29,12 @@ Judged = Callable[[Mode, Server, str], Matrix]
 def probes_of(mode: Mode, server: Server, loop: str) -> str:
     """Return the probes by which a server is judged.
 
-    All of them judge each mode, and in mode required each kind of server. Another loop is no matter of the tools.
+    All of them judge each kind of server where it demands certificates, and the explained one where it asks for them.
+    Another loop is no matter of the tools. (In the image, `tests/make` has them judge each mode.)
     """
-    if THOROUGH or (loop == "uvloop" and (server is Server.EXPLAINED or mode is Mode.REQUIRED)):
+    if THOROUGH or (
+        loop == "uvloop" and (mode is Mode.REQUIRED or (mode, server) == (Mode.OPTIONAL, Server.EXPLAINED))
+    ):
         return ""
     return MOST if mode is Mode.REQUIRED else FEW
 

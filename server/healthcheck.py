@@ -42,7 +42,7 @@ def answers(port: int, credential: Path | None) -> str | None:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except OSError:  # it ended, or another user's process has got its number
         return False
     return True
 

@@ -20,11 +20,11 @@ LAB_PORTS=$(printf '%s\n' "$lines" | awk '{ printf "%s%s=%s", sep, $1, $2; sep =
 export LAB_PORTS
 mkfifo "$work/life"
 if [ "$RUNTIME" = compose ]; then
-    docker compose exec -T -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log -e PYTHON=python server \
-        sh -c "$(cat scripts/servers.sh)" servers.sh "$lines" <"$work/life" &
+    docker compose exec -T -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log server \
+        python -m server.further "$lines" <"$work/life" &
 else
-    SERVER_TLS=.lab/server-tls LOGS=.lab PYTHON=$VENV/bin/python LAB_SERVER=$SERVER UVICORN_HOST=127.0.0.1 \
-        UVICORN_SSL_CERT_REQS=$MODE sh scripts/servers.sh "$lines" <"$work/life" &
+    SERVER_TLS=.lab/server-tls LOGS=.lab LAB_SERVER=$SERVER UVICORN_HOST=127.0.0.1 UVICORN_SSL_CERT_REQS=$MODE \
+        "$VENV/bin/python" -m server.further "$lines" <"$work/life" &
 fi
 exec 3>"$work/life"
 echo "$count further servers, SERVER=$SERVER, MODE=$MODE" >&2

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import catalogue
 from ca.recipe import PASS_PHRASE
-from catalogue import Crl, Server
+from catalogue import Server
 from client.lab import Lab, open_lab
 from server.healthcheck import answers
 
@@ -122,11 +122,11 @@ def await_answer(process: subprocess.Popen[bytes], environment: Mapping[str, str
     _await(process, log, lambda: answers(int(environment["UVICORN_PORT"]), folder))
 
 
-def await_listener(process: subprocess.Popen[bytes], environment: Mapping[str, str], log: Path) -> None:
+def await_listener(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Wait until it accepts connections: who refuses the health check and is plain Uvicorn answers nothing at all."""
 
     def refused() -> str | None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", int(environment["UVICORN_PORT"])), 5):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
             return None
         return "nobody listens"
 
@@ -144,29 +144,21 @@ def _await(process: subprocess.Popen[bytes], log: Path, problem_of: Callable[[],
 @contextmanager
 def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLAINED) -> Iterator[Running]:
     """Run the default server and every other one that a scenario asks for; the others' ports are in `ports`."""
-    known = catalogue.load()
-    with ExitStack() as stack:
-        log = folder / "server.log"
-        default = stack.enter_context(serving(state, log, mode, server))
-        others = known.variants[1:]
-        ports = dict(zip((variant.name for variant in others), unused_ports(len(others)), strict=True))
-        tls = state / "server-tls"
-        started = []
-        for variant in others:
-            port = ports[variant.name]
-            environment = server_environ(state, mode, port, server) | {
-                "UVICORN_SSL_CERTFILE": str(tls / variant.credential / "fullchain.pem"),
-                "UVICORN_SSL_KEYFILE": str(tls / variant.credential / "privkey.pem"),
-                "UVICORN_SSL_CA_CERTS": str(tls / f"{variant.trust}.pem"),
-                "LAB_CRL": str(tls / f"{variant.crl}.pem") if variant.crl is not Crl.NONE else "",
-                "LAB_CRL_CHECK": variant.crl_check,
-                "UVICORN_SSL_KEYFILE_PASSWORD": PASS_PHRASE if variant.credential == "server-encrypted-key" else "",
-            }
-            log = folder / f"{variant.name}.log"
-            started.append((stack.enter_context(process(environment, log)), environment, log))
-        for one in started:
-            await_listener(*one)
-        yield replace(default, ports=ports)
+    others = catalogue.load().variants[1:]
+    ports = dict(zip((variant.name for variant in others), unused_ports(len(others)), strict=True))
+    lines = [
+        f"{other.name} {ports[other.name]} {other.credential} {other.trust} {other.crl} {other.crl_check} "
+        + (PASS_PHRASE if other.credential == "server-encrypted-key" else "-")
+        for other in others
+    ]
+    with serving(state, folder / "server.log", mode, server) as default:
+        environ = server_environ(state, mode, default.port, server)
+        environ |= {"SERVER_TLS": str(state / "server-tls"), "LOGS": str(folder)}
+        command = [sys.executable, "-m", "server.further", "\n".join(lines)]
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE) as further:
+            for name, port in ports.items():
+                await_listener(further, port, folder / f"{name}.log")
+            yield replace(default, ports=ports)  # they end with its standard input
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import socket, sys
 held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
 print(*(s.getsockname()[1] for s in held), sep="\n")' "$count" >"$work/ports"
 fi
-lines=$(paste -d ' ' "$work/servers" "$work/ports" | awk '{ print $1, $7, $2, $3, $4, $5, $6 }')
-LAB_PORTS=$(printf '%s\n' "$lines" | awk '{ printf "%s%s=%s", sep, $1, $2; sep = " " }')
+lines=$(paste -d ' ' "$work/servers" "$work/ports")
+LAB_PORTS=$(printf '%s\n' "$lines" | awk '{ printf "%s%s=%s", sep, $1, $NF; sep = " " }')
 export LAB_PORTS
 mkfifo "$work/life"
 if [ "$RUNTIME" = compose ]; then

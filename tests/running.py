@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import catalogue
-from ca.recipe import PASS_PHRASE
 from catalogue import Server
 from client.lab import Lab, open_lab
 from server.healthcheck import answers
@@ -144,14 +142,10 @@ def _await(process: subprocess.Popen[bytes], log: Path, problem_of: Callable[[],
 @contextmanager
 def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLAINED) -> Iterator[Running]:
     """Run the default server and every other one that a scenario asks for; the others' ports are in `ports`."""
-    others = catalogue.load().variants[1:]
-    ports = dict(zip((variant.name for variant in others), unused_ports(len(others)), strict=True))
-    lines = [
-        f"{other.name} {ports[other.name]} {other.credential} {other.trust} {other.crl} {other.crl_check} "
-        + (PASS_PHRASE if other.credential == "server-encrypted-key" else "-")
-        for other in others
-    ]
     with serving(state, folder / "server.log", mode, server) as default:
+        others = client(default, "servers").stdout.splitlines()
+        ports = dict(zip((other.split()[0] for other in others), unused_ports(len(others)), strict=True))
+        lines = [f"{other} {port}" for other, port in zip(others, ports.values(), strict=True)]
         environ = server_environ(state, mode, default.port, server)
         environ |= {"SERVER_TLS": str(state / "server-tls"), "LOGS": str(folder)}
         command = [sys.executable, "-m", "server.further", "\n".join(lines)]

@@ -1,6 +1,6 @@
 # Sourced by compose-up.sh and renew.sh, after elsewhere.sh: the ACME server, and how certbot gets a certificate from it.
 at_pebble() { # PATH: what its management port says
-    docker compose exec -T pebble curl -q -sSf --max-time 5 --cacert /lab/acme-tls/public_root.pem "https://pebble:15000$1" 2>&1
+    docker exec "$(container pebble)" curl -q -sSf --max-time 5 --cacert /lab/acme-tls/public_root.pem "https://pebble:15000$1" 2>&1
 }
 # What it signs with is new whenever it starts: LAB_ACME_GENERATION tells certbot whether its account is known there.
 start_pebble() {
@@ -8,7 +8,7 @@ start_pebble() {
         error "could not start the ACME server" "$output" "docker compose --profile acme logs pebble"
     deadline=$(($(date +%s) + 20))
     until root=$(at_pebble /roots/0); do
-        [ -n "$(docker compose ps -q --status running pebble)" ] && [ "$(date +%s)" -lt $deadline ] ||
+        services | grep -qx pebble && [ "$(date +%s)" -lt $deadline ] ||
             error "the ACME server does not answer" "$root" "docker compose --profile acme logs pebble"
         sleep 0.2
     done
@@ -17,7 +17,7 @@ start_pebble() {
 }
 # obtain obtain|renew: have certbot do it beside the server that runs, check what came, and publish the root.
 obtain() {
-    if ! docker compose exec -T pebble cat /lab/acme-tls/public_root.pem |
+    if ! docker exec "$(container pebble)" cat /lab/acme-tls/public_root.pem |
         docker compose --progress quiet --profile acme run --rm -T --no-deps certbot "$1" >"$work" 2>"$work.said"; then
         tail -n 20 "$work.said" >&2
         echo >&2

@@ -66,7 +66,7 @@ case $LAB_MAX_HANDSHAKES in *[!0-9]* | 0) error "unusable LAB_MAX_HANDSHAKES" "'
 case $UVICORN_WORKERS in *[!0-9]* | 0) error "unusable UVICORN_WORKERS" "'$UVICORN_WORKERS' is no number from 1" "make up UVICORN_WORKERS=1" ;; esac
 case $RUNTIME in
 compose)
-    fact=$(sh scripts/runtime.sh --why) ||
+    [ "$WHY" = "found by itself" ] || fact=$(sh scripts/runtime.sh --why) ||
         error "RUNTIME=compose can't be used" "$fact" "start Docker (sudo systemctl start docker), or: make up RUNTIME=local"
     ;;
 local)

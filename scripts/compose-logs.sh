@@ -2,5 +2,5 @@
 # The server's log; with a proxy in front of it, both, each line with the name of who said it.
 . scripts/server.sh
 proxy=$(proxy)
-if [ -z "$proxy" ]; then exec docker compose logs --no-log-prefix server; fi
+[ -n "$proxy" ] || { log && exit; }
 exec sh scripts/every-profile.sh logs server "$proxy"

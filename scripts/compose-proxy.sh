@@ -6,21 +6,21 @@ set -e
 . scripts/server.sh
 case $1 in
 remove)
-    for other in $(sh scripts/every-profile.sh ps -a --services haproxy nginx); do
+    for other in $(services -a | grep -x -e haproxy -e nginx); do
         [ "$other" = "$PROXY" ] || sh scripts/every-profile.sh --progress quiet rm -sf "$other" >/dev/null
     done
     ;;
 up)
     [ "$PROXY" != none ] || exit 0
-    LAB_APP=$(docker compose ps -q server)
+    LAB_APP=$(container server)
     export LAB_APP
     if ! output=$(sh scripts/every-profile.sh --progress quiet up -d --no-deps "$PROXY" 2>&1); then
         error "could not start $PROXY" "$output" "make logs"
     fi
     deadline=$(($(date +%s) + 20))
-    until sh scripts/every-profile.sh exec -T "$PROXY" sh listens.sh 2>/dev/null; do
+    until docker exec "$(container "$PROXY")" sh listens.sh 2>/dev/null; do
         if [ -z "$(proxy)" ] || [ "$(date +%s)" -gt $deadline ]; then
-            sh scripts/every-profile.sh logs --no-log-prefix --tail 20 "$PROXY" >&2
+            said_by "$PROXY" --tail 20 >&2
             error "$PROXY does not run" "its log is above" "make status"
         fi
         sleep 0.1

@@ -25,13 +25,7 @@ case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
 export LAB_CRL
 
 # Compose removes the old container before it tries the port of the new one: try it first.
-ours() { # the server or a proxy of ours holds it
-    for holder in server haproxy nginx; do
-        [ "$(sh scripts/every-profile.sh port $holder "$PORT" 2>/dev/null)" != "127.0.0.1:$PORT" ] || return 0
-    done
-    return 1
-}
-if ! ours &&
+if ! containers '{{.Ports}}' | grep -q "127.0.0.1:$PORT->" &&
     ! output=$(docker compose --progress quiet run --rm -T --no-deps -p "127.0.0.1:$PORT:$PORT" --entrypoint true client 2>&1); then
     case $output in
     *"already allocated"* | *"already in use"* | *"not available"*)
@@ -59,8 +53,8 @@ elif [ "$PUBLIC_CA" = acme ]; then
     obtain obtain || { [ -z "$alone" ] || docker compose --progress quiet stop server; exit 2; }
 fi
 start_server
-if ! output=$(docker compose exec -T server python -m server.healthcheck --wait 60 2>&1); then
-    docker compose logs --no-log-prefix --tail 20 server >&2
+if ! output=$(docker exec "$(container server)" python -m server.healthcheck --wait 60 2>&1); then
+    said_by server --tail 20 >&2
     error "the server does not run" "its log is above${output:+ ($output)}" "make status"
 fi
 [ -z "$LAB_SERVED" ] || taken_over

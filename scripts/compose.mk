@@ -4,6 +4,11 @@
 ifneq ($(filter-out none,$(PROXY)),)
 export COMPOSE_FILE := $(or $(COMPOSE_FILE),docker-compose.yml)$(if $(findstring proxy/behind.yml,$(COMPOSE_FILE)),,:proxy/behind.yml)
 endif
+# As Compose itself derives it, for what is asked of the engine without it.
+ifeq ($(COMPOSE_PROJECT_NAME),)
+COMPOSE_PROJECT_NAME := $(shell basename "$$PWD" | LC_ALL=C tr 'A-Z' 'a-z' | LC_ALL=C tr -cd 'a-z0-9_-' | sed 's/^[-_]*//')
+endif
+export COMPOSE_PROJECT_NAME
 COMPOSE := docker compose --progress quiet
 CA := sh scripts/compose-run.sh ca
 CLIENT := sh scripts/compose-run.sh client

@@ -2,9 +2,10 @@
 # images.sh SERVICE...: build the images of these services if something that images are made of has changed since.
 set -e
 . scripts/error.sh
+. scripts/containers.sh
 built=.lab/images-$(echo "$*" | tr ' ' -)
 mkdir -p .lab
-images=$(sh scripts/every-profile.sh config --images "$@" | sort -u)
+images=$(for service in "$@"; do image_of "$service"; done)
 # shellcheck disable=SC2086
 if [ -e "$built" ] && docker image inspect $images >/dev/null 2>&1 &&
     [ -z "$(find acme browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$built")" ]; then

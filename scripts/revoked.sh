@@ -4,7 +4,7 @@
 . scripts/server.sh
 front=$(proxy)
 if [ -n "$front" ]; then
-    if [ -n "$(sh scripts/every-profile.sh exec -T "$front" printenv CRL)" ]; then
+    if [ -n "$(docker exec "$(container "$front")" printenv CRL)" ]; then
         reload_proxy
         echo "$front looks at its lists, and has read them again"
     else

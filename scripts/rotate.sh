@@ -49,7 +49,7 @@ esac
 trust=$(log | sed -n 's/.* --ssl-ca-certs [^ "]*\/\([a-z_]*\)\.pem.*/\1/p' | tail -n 1) # what the server follows
 verifies=${trust:=validation_fullchain}
 front=$(proxy)
-[ -z "$front" ] || verifies=$(sh scripts/every-profile.sh exec -T "$front" printenv TRUST)
+[ -z "$front" ] || verifies=$(docker exec "$(container "$front")" printenv TRUST)
 [ "$WHAT $verifies" != "intermediate validation_intermediate" ] || error "could not show a rotation" \
     "the server trusts the intermediate itself: who holds a certificate of the old one would be out at once" "make up TRUST=validation_fullchain"
 copy "$work/now"

@@ -1,9 +1,10 @@
 # Sourced by the scripts that look at the server of this runtime. log: what it has said since it started; running: does it?
+. scripts/containers.sh
 log() {
-    if [ "$RUNTIME" = compose ]; then docker compose logs --no-log-prefix server; else cat .lab/server.log; fi
+    if [ "$RUNTIME" = compose ]; then said_by server; else cat .lab/server.log; fi
 }
 running() {
-    if [ "$RUNTIME" = compose ]; then [ -n "$(docker compose ps -q --status running server)" ]; else sh scripts/local-server.sh running; fi
+    if [ "$RUNTIME" = compose ]; then services | grep -qx server; else sh scripts/local-server.sh running; fi
 }
 within() { # COMMAND...: wait until it is true, for 15 s
     deadline=$(($(date +%s) + 15))
@@ -14,7 +15,7 @@ within() { # COMMAND...: wait until it is true, for 15 s
 }
 say_reloaded() { log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p' | tail -n 1; }
 proxy() { # which proxy runs in front of it?
-    [ "$RUNTIME" != compose ] || sh scripts/every-profile.sh ps --services --status running haproxy nginx 2>/dev/null
+    [ "$RUNTIME" != compose ] || services 2>/dev/null | grep -x -e haproxy -e nginx || true
 }
 reload_proxy() { # a proxy looks at its files when it starts and when it is told to; wait until it has
     front=$(proxy)
@@ -23,10 +24,10 @@ reload_proxy() { # a proxy looks at its files when it starts and when it is told
     haproxy) signal=USR2 ;;
     nginx) signal=HUP ;;
     esac
-    loads() { sh scripts/every-profile.sh logs --no-log-prefix "$front" 2>&1 | grep -c -e 'Loading success' -e 'start worker processes' || true; }
+    loads() { said_by "$front" | grep -c -e 'Loading success' -e 'start worker processes' || true; }
     loaded=$(loads)
     deadline=$(($(date +%s) + 10))
-    sh scripts/every-profile.sh --progress quiet kill -s $signal "$front"
+    docker kill -s $signal "$(container "$front")" >/dev/null
     until [ "$(loads)" -gt "$loaded" ]; do
         [ "$(date +%s)" -lt $deadline ] || error "$front did not take over the new files" "it goes on with the old ones" "make logs"
         sleep 0.1

@@ -2,6 +2,7 @@
 # Start every other server that a scenario asks for, in MODE, beside the one that runs, and judge the clients' behaviour.
 # CLIENT is the command of the client program. The servers live as long as this script: they read from it.
 set -e
+. scripts/server.sh
 work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' HUP INT TERM
@@ -20,7 +21,7 @@ LAB_PORTS=$(printf '%s\n' "$lines" | awk '{ printf "%s%s=%s", sep, $1, $NF; sep 
 export LAB_PORTS
 mkfifo "$work/life"
 if [ "$RUNTIME" = compose ]; then
-    docker compose exec -T -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log server \
+    docker exec -i -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log "$(container server)" \
         python -m server.further "$lines" <"$work/life" &
 else
     SERVER_TLS=.lab/server-tls LOGS=.lab LAB_SERVER=$SERVER UVICORN_HOST=127.0.0.1 UVICORN_SSL_CERT_REQS=$MODE \

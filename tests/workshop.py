@@ -92,6 +92,7 @@ def clean_environ() -> dict[str, str]:
         "SERVER",
         "PROXY",
         "COMPOSE_FILE",
+        "COMPOSE_PROJECT_NAME",
         "SERVER_CREDENTIAL",
         "TRUST",
         "PUBLIC_CA",

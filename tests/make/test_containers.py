@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from matrices import SOME
-from workshop import Workshop, compose, copied
+from running import ROOT
+from workshop import Workshop, clean_environ, compose, copied
 
 import catalogue
 
@@ -50,6 +51,18 @@ def test_mounts_separate_the_keys(lab: Workshop) -> None:
     assert client
     assert all(name.startswith("client-tls/clients/client-") for name in client)
     assert {"ca-private/public-root", "ca-private/validation-root"} <= set(inside(lab, "ca", find).split())
+
+
+@pytest.mark.parametrize("name", ["mtls-lab", "My_Lab-2.0", "__a b$'\"", "mTLS-übung", "-9Straße_"])
+def test_the_engine_is_asked_for_the_project_as_compose_names_it(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "Makefile").write_text(f"include {ROOT}/scripts/compose.mk\nname:\n\t@echo $(COMPOSE_PROJECT_NAME)\n")
+    (folder / "docker-compose.yml").write_text("services: {server: {image: none}}\n")
+    asked = {"cwd": folder, "env": clean_environ(), "text": True}
+    ours = subprocess.check_output(["make", "-s", "name"], **asked).strip()
+    theirs = subprocess.check_output(["docker", "compose", "config", "--format", "json"], **asked)
+    assert ours == json.loads(theirs)["name"]
 
 
 def test_who_may_write(lab: Workshop) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import server.app  # noqa: F401 (so that no fork has to)
@@ -34,7 +35,7 @@ def _start(line: str) -> int:
         return pid
     name, credential, trust, crl, crl_check, pass_phrase, port = line.split()
     tls, logs = Path(os.environ["SERVER_TLS"]), Path(os.environ["LOGS"])
-    os.environ |= {
+    environ = os.environ | {
         "UVICORN_PORT": port,
         "UVICORN_SSL_CERTFILE": str(tls / credential / "fullchain.pem"),
         "UVICORN_SSL_KEYFILE": str(tls / credential / "privkey.pem"),
@@ -43,12 +44,20 @@ def _start(line: str) -> int:
         "LAB_CRL": "" if crl == "none" else str(tls / f"{crl}.pem"),
         "LAB_CRL_CHECK": crl_check,
     }
-    os.environ.pop("LAB_LOG_FILE", None)
-    with open(os.devnull, "rb") as nothing, (logs / f"{name}.log").open("wb") as log:
-        for file, number in ((nothing, 0), (log, 1), (log, 2)):
+    environ.pop("LAB_LOG_FILE", None)
+    sys.exit(serve_as(environ, logs / f"{name}.log"))
+
+
+def serve_as(environ: Mapping[str, str], log: Path) -> int:
+    """Be, in a process of its own, what `python -m server` is in this environment, and say what it says in `log`."""
+    with open(os.devnull, "rb") as nothing, log.open("wb") as said:
+        for file, number in ((nothing, 0), (said, 1), (said, 2)):
             os.dup2(file.fileno(), number)
+    sys.stdin = os.fdopen(0)  # where multiprocessing forked, it is another, which Uvicorn's workers would not get
+    os.environ.clear()
+    os.environ.update(environ)
     sys.argv = [sys.argv[0]]
-    sys.exit(serve())
+    return serve()
 
 
 if __name__ == "__main__":

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import Running, serving
+from xdist.scheduler import LoadScopeScheduling
 
 import catalogue
 from ca.issue import issue
 from ca.store import Store
 from catalogue import Mode, Server
+
+
+class Schedule(LoadScopeScheduling):
+    """Who shares a server shares a worker: the tests of a file, in `tests/make` those of a runtime or proxy."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        with_make = re.search(r"\[(?:.*-)?(local|compose|haproxy|nginx)\b", test) if "/make/" in file else None
+        return f"{file} {with_make[1] if with_make else ''}"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
+    return Schedule(config, log)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import socket
@@ -12,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from catalogue import Server
 from client.lab import Lab, open_lab
+from server.further import serve_as
 from server.healthcheck import answers
 
 ROOT = Path(__file__).parent.parent
@@ -23,13 +26,16 @@ ROOT = Path(__file__).parent.parent
 THOROUGH = os.environ.get("LAB_TEST_THOROUGH") == "1"
 READY_S = 60.0  # beside other tests
 _PORTS = (16384, 32768)
+# What a server imports takes a second: it is imported once for all of a worker's tests, and every server is a fork.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["server.further"])
 
 
 @dataclass(frozen=True)
 class Running:
     """A server process that answers."""
 
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     port: int
     state: Path
     log: Path
@@ -110,17 +116,17 @@ def serving(state: Path, log: Path, mode: str, server: str = Server.EXPLAINED, *
     port = unused_port()
     environment = server_environ(state, mode, port, server) | environ
     with process(environment, log) as running:
-        await_answer(running, environment, log)
+        await_answer(running.is_alive, environment, log)
         yield Running(running, port, state, log)
 
 
-def await_answer(process: subprocess.Popen[bytes], environment: Mapping[str, str], log: Path) -> None:
+def await_answer(runs: Callable[[], bool], environment: Mapping[str, str], log: Path) -> None:
     """Ask as `python -m server.healthcheck` does, which for each server would import the application once more."""
     folder = Path(environment["LAB_HEALTHCHECK_DIR"])
-    _await(process, log, lambda: answers(int(environment["UVICORN_PORT"]), folder))
+    _await(runs, log, lambda: answers(int(environment["UVICORN_PORT"]), folder))
 
 
-def await_listener(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def await_listener(runs: Callable[[], bool], port: int, log: Path) -> None:
     """Wait until it accepts connections: who refuses the health check and is plain Uvicorn answers nothing at all."""
 
     def refused() -> str | None:
@@ -128,13 +134,13 @@ def await_listener(process: subprocess.Popen[bytes], port: int, log: Path) -> No
             return None
         return "nobody listens"
 
-    _await(process, log, refused)
+    _await(runs, log, refused)
 
 
-def _await(process: subprocess.Popen[bytes], log: Path, problem_of: Callable[[], str | None]) -> None:
+def _await(runs: Callable[[], bool], log: Path, problem_of: Callable[[], str | None]) -> None:
     deadline = time.monotonic() + READY_S
     while problem := problem_of():
-        assert process.poll() is None, log.read_text()
+        assert runs(), log.read_text()
         assert time.monotonic() < deadline, problem + log.read_text()
         time.sleep(0.02)
 
@@ -151,22 +157,21 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
         command = [sys.executable, "-m", "server.further", "\n".join(lines)]
         with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE) as further:
             for name, port in ports.items():
-                await_listener(further, port, folder / f"{name}.log")
+                await_listener(lambda: further.poll() is None, port, folder / f"{name}.log")
             yield replace(default, ports=ports)  # they end with its standard input
 
 
 @contextmanager
-def process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(environment: dict[str, str], log: Path) -> Iterator[BaseProcess]:
     """Run a server process until the block ends."""
-    with log.open("wb") as file:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "server"], cwd=ROOT, env=environment, stderr=file, stdout=file
-        )
+    log.touch()
+    running = _FORKS.Process(target=serve_as, args=(environment, log))
+    running.start()
     try:
         yield running
     finally:
         running.terminate()
-        running.wait(30)
+        running.join(30)
 
 
 def client(running: Running | None, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

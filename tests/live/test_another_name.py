@@ -100,7 +100,7 @@ def test_a_lost_request_is_red(tmp_path: Path, elsewhere: Running) -> None:
         client = asking(running)
         wait_for(lambda: "GET /whoami" in running.log.read_text())
         running.process.kill()
-        running.process.wait()
+        running.process.join()
         out, err = client.communicate(timeout=30)
     assert client.returncode == 1
     assert " failed, the first on " in out, err

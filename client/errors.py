@@ -65,24 +65,6 @@ _LOADING = {
 }
 
 
-# What is no matter of certificates: texts, and what they mean.
-ELSEWHERE = (
-    (
-        r"connection refused|errno 111|ECONNREFUSED|failed to connect|could ?n[o']t connect",
-        "nobody listens at that address and port: is the server up, is the port right?",
-    ),
-    (
-        r"could not resolve|name or service not known|getaddrinfo|\bENOTFOUND\b|nodename nor servname",
-        "the server's name is not known: is it spelled right, is it in DNS or /etc/hosts?",
-    ),
-    (r"no such file|ENOENT|can't open", "a file that the tool should load is not there: is the path right?"),
-    (
-        r"wrong.version.number|http.request( |$|_received)|packet length too long",
-        "one side speaks TLS and the other does not: http:// for https://, or the wrong port",
-    ),
-)
-
-
 @dataclass(frozen=True)
 class Cause:
     """A scenario that produces a text, with a tool. `sent` tells whether the tool sent anything."""

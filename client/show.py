@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -28,7 +27,7 @@ from catalogue import (
     Tls,
     Tool,
 )
-from client import errors
+from client import errors, texts
 from client.judge import Result, Verdict, describe
 from client.lab import knobs
 from client.matrix import SERVERS, Matrix, knob
@@ -183,11 +182,10 @@ def error(console: Console, text: str, known: Catalogue, observations: list[Obse
     def say(words: str, style: str = "") -> None:
         console.print(escape(words), style=style, highlight=False, soft_wrap=True)
 
-    for pattern, meaning in errors.ELSEWHERE:
-        if re.search(pattern, text, re.I):
-            say("This is not about certificates.", "bold")
-            say(f"Most likely {meaning}")
-            return
+    if meant := texts.meaning_of(text):
+        say(meant[0], "bold")
+        say(meant[1])
+        return
     matches = errors.find(text, errors.families(known, observations))
     if not matches or matches[0].score < errors.FITS:
         say("This text fits nothing that was recorded. The nearest:", "bold")

@@ -135,6 +135,17 @@ def test_what_is_not_about_certificates_is_said_so(text: str, meaning: str) -> N
     assert meaning in said
 
 
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("<center>No required SSL certificate was sent</center>", "nginx asks for a client certificate and got none"),
+        ("400 the SSL certificate error", "Why stands in its error log alone"),
+    ],
+)
+def test_what_nginx_says_is_known(text: str, meaning: str) -> None:
+    assert meaning in client(None, "explain", LAB_ERROR=text).stdout
+
+
 def test_what_was_not_sent_is_in_no_servers_log() -> None:
     for family in INDEX:
         if family.key.startswith("load:"):

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import forked
+
 from catalogue import Server
 from client.lab import Lab, open_lab
-from server.further import serve_as
 from server.healthcheck import answers
 
 ROOT = Path(__file__).parent.parent
@@ -111,11 +112,13 @@ def server_environ(state: Path, mode: str, port: int, server: str = Server.EXPLA
 
 
 @contextmanager
-def serving(state: Path, log: Path, mode: str, server: str = Server.EXPLAINED, **environ: str) -> Iterator[Running]:
-    """Run a server until the block ends."""
+def serving(
+    state: Path, log: Path, mode: str, server: str = Server.EXPLAINED, descriptors: int | None = None, **environ: str
+) -> Iterator[Running]:
+    """Run a server until the block ends, with so few descriptors if need be."""
     port = unused_port()
     environment = server_environ(state, mode, port, server) | environ
-    with process(environment, log) as running:
+    with process(environment, log, descriptors) as running:
         await_answer(running.is_alive, environment, log)
         yield Running(running, port, state, log)
 
@@ -162,10 +165,10 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
 
 
 @contextmanager
-def process(environment: dict[str, str], log: Path) -> Iterator[BaseProcess]:
+def process(environment: dict[str, str], log: Path, descriptors: int | None) -> Iterator[BaseProcess]:
     """Run a server process until the block ends."""
     log.touch()
-    running = _FORKS.Process(target=serve_as, args=(environment, log))
+    running = _FORKS.Process(target=forked.serve, args=(environment, log, descriptors))
     running.start()
     try:
         yield running

@@ -12,8 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -76,17 +76,6 @@ def is_ended(connection: socket.socket, within_s: float) -> bool:
     except OSError:
         pass
     return True
-
-
-@contextmanager
-def descriptors(limit: int) -> Iterator[None]:
-    """Let child processes that are started in this block have so few descriptors."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def resident_bytes(running: Running) -> int:
@@ -169,8 +158,7 @@ def test_silent_connections_lock_nobody_out(state: Path, tmp_path: Path, loop: s
             quiet = stack.enter_context(
                 serving(state, tmp_path / "quiet.log", Mode.REQUIRED, server, UVICORN_LOOP=loop)
             )
-            with descriptors(256):
-                running = stack.enter_context(serving(state, log, Mode.REQUIRED, server, UVICORN_LOOP=loop))
+            running = stack.enter_context(serving(state, log, Mode.REQUIRED, server, 256, UVICORN_LOOP=loop))
             good(running)
             for _ in range(400):
                 stack.enter_context(tcp(running))
@@ -191,12 +179,10 @@ def test_silent_connections_lock_nobody_out(state: Path, tmp_path: Path, loop: s
 @BOTH
 def test_a_client_with_a_connection_keeps_it_when_descriptors_run_short(state: Path, tmp_path: Path, loop: str) -> None:
     with ExitStack() as stack:
-        with descriptors(128):
-            running = stack.enter_context(
-                serving(
-                    state, tmp_path / "server.log", Mode.OPTIONAL, UVICORN_LOOP=loop, UVICORN_TIMEOUT_KEEP_ALIVE="60"
-                )
-            )
+        environ = {"UVICORN_LOOP": loop, "UVICORN_TIMEOUT_KEEP_ALIVE": "60"}
+        running = stack.enter_context(
+            serving(state, tmp_path / "server.log", Mode.OPTIONAL, descriptors=128, **environ)
+        )
         first = stack.enter_context(
             context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost")
         )

@@ -1,6 +1,6 @@
 #!/bin/sh
-# All tests: those that share no server side by side, the longest first, and then, alone, those of times and memory. Half as many at
-# once as there are cores, since each starts processes, and at least two. TESTS has arguments for pytest, for some.
+# All tests: those that share no server side by side, the longest first, and then, alone, those of times and memory. Half
+# as many at once as there are cores, since each starts processes, and at least two. TESTS has arguments for pytest, for some.
 pytest="$VENV/bin/python -m pytest"
 [ -z "$TESTS" ] || eval "exec $pytest $TESTS" # as a shell takes them: -k 'this or that'
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)

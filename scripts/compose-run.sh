@@ -2,8 +2,7 @@
 # compose-run.sh SERVICE ARGUMENTS: run one of the programs in a container. A lab that was never built has none.
 . scripts/error.sh
 . scripts/server.sh
-image=$(image_of "$1")
-docker image inspect "$image" >/dev/null 2>&1 || error "the lab is not built" "there is no image $image" "make up"
+built "$1" || error "the lab is not built" "there is no image $(image_of "$1")" "make up"
 case $1 in
 shell | postman) running || error "could not run $1" "the server, whose network it shares, does not run" "make up" ;;
 esac

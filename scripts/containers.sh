@@ -10,9 +10,16 @@ said_by() { # SERVICE OPTIONS
     shift
     [ -z "$id" ] || docker logs "$@" "$id" 2>&1
 }
-image_of() { # SERVICE
-    case $1 in
-    shell) echo "$COMPOSE_PROJECT_NAME-client" ;;
-    *) echo "$COMPOSE_PROJECT_NAME-$1" ;;
-    esac
+image_of() { # SERVICE...: as Compose names what it builds
+    for service in "$@"; do
+        case $service in
+        shell) echo "$COMPOSE_PROJECT_NAME-client" ;;
+        *) echo "$COMPOSE_PROJECT_NAME-$service" ;;
+        esac
+    done
+}
+built() { # SERVICE...: are their images there? Compose is asked where docker-compose.override.yml may have named them.
+    # shellcheck disable=SC2046
+    docker image inspect $(image_of "$@") >/dev/null 2>&1 ||
+        docker image inspect $(sh scripts/every-profile.sh config --images "$@" 2>/dev/null | sort -u) >/dev/null 2>&1
 }

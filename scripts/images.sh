@@ -3,15 +3,13 @@
 set -e
 . scripts/error.sh
 . scripts/containers.sh
-built=.lab/images-$(echo "$*" | tr ' ' -)
+made=.lab/images-$(echo "$*" | tr ' ' -)
 mkdir -p .lab
-images=$(for service in "$@"; do image_of "$service"; done)
-# shellcheck disable=SC2086
-if [ -e "$built" ] && docker image inspect $images >/dev/null 2>&1 &&
-    [ -z "$(find acme browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$built")" ]; then
+if [ -e "$made" ] && built "$@" &&
+    [ -z "$(find acme browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$made")" ]; then
     exit 0
 fi
 echo "building the images of $* (half a minute and more the first time)" >&2
 sh scripts/every-profile.sh build "$@" >&2 || error "could not build the images" "docker compose build failed (its reason is above)" \
     "make up, when the network is there; behind a TLS-inspecting proxy: export SSL_CERT_FILE=<its CA bundle>"
-touch "$built"
+touch "$made"

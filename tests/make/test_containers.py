@@ -65,6 +65,22 @@ def test_the_engine_is_asked_for_the_project_as_compose_names_it(tmp_path: Path,
     assert ours == json.loads(theirs)["name"]
 
 
+def test_an_image_may_have_another_name(lab: Workshop) -> None:
+    """As where a trainer has it pulled: docker-compose.override.yml names it."""
+    ours, theirs = f"{lab.environ['COMPOSE_PROJECT_NAME']}-client", f"{lab.environ['COMPOSE_PROJECT_NAME']}-theirs"
+    override = lab.folder / "docker-compose.override.yml"
+    override.write_text(f"services: {{client: {{image: {theirs}}}}}\n")
+    assert lab.run("docker", "tag", ours, theirs).returncode == 0
+    assert lab.run("docker", "rmi", ours).returncode == 0
+    try:
+        done = lab.make("probe", "S=client-good", "PROBE=raw")
+        assert done.stdout.endswith("outcome: authenticated\n"), done.stderr
+    finally:
+        override.unlink()
+        lab.run("docker", "tag", theirs, ours)
+        lab.run("docker", "rmi", theirs)
+
+
 def test_who_may_write(lab: Workshop) -> None:
     for service in ("server", "client"):
         assert "Read-only file system" in inside(lab, service, f"touch /lab/{service}-tls/x")

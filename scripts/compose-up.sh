@@ -25,7 +25,7 @@ case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
 export LAB_CRL
 
 # Compose removes the old container before it tries the port of the new one: try it first.
-if ! containers '{{.Ports}}' | grep -q "127.0.0.1:$PORT->" &&
+if [ -z "$(containers '{{.ID}}' --filter "publish=$PORT")" ] &&
     ! output=$(docker compose --progress quiet run --rm -T --no-deps -p "127.0.0.1:$PORT:$PORT" --entrypoint true client 2>&1); then
     case $output in
     *"already allocated"* | *"already in use"* | *"not available"*)

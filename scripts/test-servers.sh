@@ -2,7 +2,7 @@
 # Start every other server that a scenario asks for, in MODE, beside the one that runs, and judge the clients' behaviour.
 # CLIENT is the command of the client program. The servers live as long as this script: they read from it.
 set -e
-. scripts/server.sh
+. scripts/containers.sh
 work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' HUP INT TERM

@@ -53,7 +53,6 @@ def serve_as(environ: Mapping[str, str], log: Path) -> int:
     with open(os.devnull, "rb") as nothing, log.open("wb") as said:
         for file, number in ((nothing, 0), (said, 1), (said, 2)):
             os.dup2(file.fileno(), number)
-    sys.stdin = os.fdopen(0)  # where multiprocessing forked, it is another, which Uvicorn's workers would not get
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = [sys.argv[0]]

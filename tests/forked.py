@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Mapping
@@ -14,4 +15,5 @@ def serve(environ: Mapping[str, str], log: Path, descriptors: int | None) -> Non
     """Be a server with so many descriptors, or as many as the tests have."""
     if descriptors:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    sys.stdin = os.fdopen(0)  # multiprocessing has opened another, which Uvicorn's workers would not get
     sys.exit(serve_as(environ, log))

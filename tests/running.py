@@ -175,6 +175,7 @@ def process(environment: dict[str, str], log: Path, descriptors: int | None) -> 
     finally:
         running.terminate()
         running.join(30)
+        assert not running.is_alive(), "it does not end"
 
 
 def client(running: Running | None, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

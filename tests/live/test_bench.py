@@ -19,7 +19,7 @@ from bench.report import Figure
 from bench.servers import KINDS
 from catalogue import LabError, Mode, Server
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,7 @@ from ca.credentials import client_leaf, intermediate
 from ca.store import Store
 from catalogue import Mode, Server
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 LOOPS = ("asyncio", "uvloop")
 BOTH = pytest.mark.parametrize("loop", LOOPS)
@@ -129,6 +129,7 @@ def test_a_silent_client_gives_its_descriptor_back(serve: Callable[..., Running]
     assert "request_head_timeout" in running.log.read_text()
 
 
+@pytest.mark.alone
 @BOTH
 @pytest.mark.parametrize("http_protocol", ["h11", "httptools"])
 def test_so_does_the_second_one_but_not_a_connection_in_use(
@@ -147,6 +148,7 @@ def test_so_does_the_second_one_but_not_a_connection_in_use(
     assert "request_head_timeout" in running.log.read_text()
 
 
+@pytest.mark.alone
 @LINUX
 @BOTH
 def test_silent_connections_lock_nobody_out(state: Path, tmp_path: Path, loop: str) -> None:
@@ -227,6 +229,7 @@ async def rush(running: Running, count: int, tls: ssl.SSLContext | None) -> int:
     return failed
 
 
+@pytest.mark.alone
 @LINUX
 @pytest.mark.timeout(240)
 @BOTH
@@ -364,6 +367,7 @@ def ignores_its_alert(running: Running) -> socket.socket:
     return client.wrap_socket(connection, server_hostname="localhost")
 
 
+@pytest.mark.alone
 @BOTH
 def test_a_good_client_hardly_notices_bad_ones(serve: Callable[..., Running], tmp_path: Path, loop: str) -> None:
     """Each kind of bad client before each request: within twice the usual time."""

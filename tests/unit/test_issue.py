@@ -200,19 +200,18 @@ def test_what_a_server_is_started_with(tmp_path: Path) -> None:
 
 
 def test_issuing_is_quick(tmp_path: Path) -> None:
-    """RSA keys included; the time of an RSA key varies, so the best of three counts for the first issue.
+    """RSA keys included; the time of an RSA key varies, and so does a core's: the best of three counts.
 
     It computes and waits for nothing, so it is its own time that counts, not that of the tests beside it.
     """
-    first = []
+    first, second = [], []
     for attempt in ("a", "b", "c"):
-        start = time.process_time()
-        run(tmp_path / attempt)
-        first.append(time.process_time() - start)
-    start = time.process_time()
-    run(tmp_path / "c")
+        for times in (first, second):
+            start = time.process_time()
+            run(tmp_path / attempt)
+            times.append(time.process_time() - start)
     assert min(first) < 2
-    assert time.process_time() - start < 0.3
+    assert min(second) < 0.3
 
 
 def test_faulty_signatures_and_keys_are_kept_as_they_are(lab: Path) -> None:

@@ -17,18 +17,19 @@ say_reloaded() { log | sed -n 's/^INFO:* *tls_reloaded/  the server reloaded:/p'
 proxy() { # which proxy runs in front of it?
     [ "$RUNTIME" != compose ] || services 2>/dev/null | grep -x -e haproxy -e nginx || true
 }
-reload_proxy() { # a proxy looks at its files when it starts and when it is told to; wait until it has
+# A proxy looks at its files when it starts and when it is told to. Tell it, and wait until its old process accepts nobody.
+reload_proxy() {
     front=$(proxy)
     case $front in
     '') return ;;
     haproxy) signal=USR2 ;;
     nginx) signal=HUP ;;
     esac
-    loads() { said_by "$front" | grep -c -e 'Loading success' -e 'start worker processes' || true; }
-    loaded=$(loads)
+    stops() { said_by "$front" | grep -c -e 'Proxy clients stopped' -e 'gracefully shutting down' || true; }
+    stopped=$(stops)
     deadline=$(($(date +%s) + 10))
     docker kill -s $signal "$(container "$front")" >/dev/null
-    until [ "$(loads)" -gt "$loaded" ]; do
+    until [ "$(stops)" -gt "$stopped" ]; do
         [ "$(date +%s)" -lt $deadline ] || error "$front did not take over the new files" "it goes on with the old ones" "make logs"
         sleep 0.1
     done

@@ -229,6 +229,30 @@ def test_a_revoked_client_is_refused(lab: Workshop) -> None:
     assert ask(lab, "/private", "client-good")[0] == 200
 
 
+def test_a_list_is_read_again_when_the_old_process_accepts_nobody(lab: Workshop) -> None:
+    """Its successor runs before that, and the kernel gives connections to both: by which list is luck."""
+    old = re.findall(r"(?:start worker process |New worker \()(\d+)", lab.make("logs").stdout)[-1]
+
+    def signal(name: str) -> None:
+        lab.run("sh", "scripts/every-profile.sh", "exec", "-T", proxy(lab), "sh", "-c", f"kill -{name} {old}")
+
+    signal("STOP")
+    with subprocess.Popen(
+        ["make", "unrevoke", "CREDENTIAL=client-operator"],
+        cwd=lab.folder,
+        env=lab.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as taking:
+        time.sleep(4)
+        ended = taking.poll()
+        signal("CONT")
+        said, _ = taking.communicate()
+    assert ended is None
+    assert said.endswith("has read them again\n")
+    assert ask(lab, "/private", "client-operator")[0] == 200
+
+
 def test_a_rotated_certificate_is_served(lab: Workshop) -> None:
     before = ssl.get_server_certificate(("localhost", int(lab.port)))
     done = lab.make("rotate", "WHAT=server")

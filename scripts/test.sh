@@ -1,5 +1,5 @@
 #!/bin/sh
-# All tests: those that share no server side by side, the longest first, and then, alone, those of times and memory. Half
+# All tests: those that share no server side by side, the longest first, and then, alone, those of times. Half
 # as many at once as there are cores, since each starts processes, and at least two. TESTS has arguments for pytest, for some.
 pytest="$VENV/bin/python -m pytest"
 [ -z "$TESTS" ] || eval "exec $pytest $TESTS" # as a shell takes them: -k 'this or that'

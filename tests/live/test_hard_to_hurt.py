@@ -229,7 +229,6 @@ async def rush(running: Running, count: int, tls: ssl.SSLContext | None) -> int:
     return failed
 
 
-@pytest.mark.alone
 @LINUX
 @pytest.mark.timeout(240)
 @BOTH

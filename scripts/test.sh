@@ -6,9 +6,10 @@ pytest="$VENV/bin/python -m pytest"
 # What they write goes to memory where there is enough of it and programs may run from it: thousands of small files cost a
 # disk more time than what is tested.
 if [ -z "$TMPDIR" ] && [ "$(df -Pk /dev/shm 2>/dev/null | awk 'END { print int($4 / 1048576) }')" -ge 2 ] &&
-    memory=$(mktemp -d /dev/shm/mtls-lab.XXXXXX); then
+    memory=$(mktemp -d /dev/shm/mtls-lab.XXXXXX 2>/dev/null); then
     trap 'rm -rf "$memory"' EXIT
-    cp /bin/true "$memory" && "$memory/true" && export TMPDIR="$memory"
+    trap 'exit 2' HUP INT TERM
+    { cp /bin/true "$memory" && "$memory/true"; } 2>/dev/null && export TMPDIR="$memory"
 fi
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 workers=$((cores < 4 ? 2 : cores / 2))

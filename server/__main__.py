@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -29,8 +30,18 @@ from server.settings import (
 _LOOPS = {"asyncio": "server.loop:asyncio_loop", "uvloop": "server.loop:uvloop_loop"}
 
 
-def main() -> int:
-    """Serve until stopped. Returns 2 if the environment can't be served."""
+def become_uvicorn(app: str) -> None:
+    """Go on as the command of Uvicorn, with nothing of the lab's in the process but the application."""
+    command = Path(sys.executable).with_name("uvicorn")
+    os.execv(command, [str(command), app])
+
+
+def main(stock: Callable[[str], None] = become_uvicorn) -> int:
+    """Serve until stopped. Returns 2 if the environment can't be served.
+
+    Args:
+        stock: serves an application as plain Uvicorn does, and never returns.
+    """
     app = sys.argv[1] if len(sys.argv) > 1 else APP
     try:
         await_certificate(os.environ)
@@ -57,8 +68,7 @@ def main() -> int:
         fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"
         log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)
     if lab.server == "stock":
-        command = Path(sys.executable).with_name("uvicorn")
-        os.execv(command, [str(command), app])
+        stock(app)
     if explained:
         parameters["ssl_context_factory"] = live_context
         Multiprocess.handle_hup = _reload_workers  # type: ignore[assignment]

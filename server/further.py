@@ -13,7 +13,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from uvicorn.main import main as uvicorn_command
+
 import server.app  # noqa: F401 (so that no fork has to)
+from server import log
 from server.__main__ import main as serve
 
 
@@ -37,6 +40,7 @@ def _start(line: str) -> int:
     tls, logs = Path(os.environ["SERVER_TLS"]), Path(os.environ["LOGS"])
     environ = os.environ | {
         "UVICORN_PORT": port,
+        "UVICORN_WORKERS": "1",  # more, nineteen times, take longer to start than Uvicorn waits before it ends them
         "UVICORN_SSL_CERTFILE": str(tls / credential / "fullchain.pem"),
         "UVICORN_SSL_KEYFILE": str(tls / credential / "privkey.pem"),
         "UVICORN_SSL_CA_CERTS": str(tls / f"{trust}.pem"),
@@ -48,15 +52,21 @@ def _start(line: str) -> int:
     sys.exit(serve_as(environ, logs / f"{name}.log"))
 
 
-def serve_as(environ: Mapping[str, str], log: Path) -> int:
-    """Be, in a process of its own, what `python -m server` is in this environment, and say what it says in `log`."""
-    with open(os.devnull, "rb") as nothing, log.open("wb") as said:
+def serve_as(environ: Mapping[str, str], log_file: Path) -> int:
+    """Be, in a process of its own, what `python -m server` is in this environment, and write what it says to a file."""
+    with open(os.devnull, "rb") as nothing, log_file.open("wb") as said:
         for file, number in ((nothing, 0), (said, 1), (said, 2)):
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = [sys.argv[0]]
-    return serve()
+    return serve(stock=_as_uvicorn)
+
+
+def _as_uvicorn(app: str) -> None:
+    """Do what the command `uvicorn` does, here: in a process of its own it would import all this once more."""
+    log.forget()
+    uvicorn_command([app])
 
 
 if __name__ == "__main__":

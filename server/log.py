@@ -30,6 +30,13 @@ def configure(file: Path | None = None) -> None:
     LOGGER.propagate = False
 
 
+def forget() -> None:
+    """Undo `configure`: events are what any other library's are."""
+    LOGGER.handlers = []
+    LOGGER.setLevel(logging.NOTSET)
+    LOGGER.propagate = True
+
+
 def event(level: int, name: str, **fields: object) -> None:
     """Log an event. Fields that are None are left out."""
     pairs = (f"{key}={_value(value)}" for key, value in fields.items() if value is not None)

@@ -136,7 +136,7 @@ def test_reported_commands_run_when_pasted(workshop: Workshop) -> None:
 @pytest.mark.parametrize("server", ["explained", "stock"])
 def test_the_other_servers(workshop: Workshop, server: str) -> None:
     probes = SOME if server == "stock" or workshop.runtime == "local" else "PROBE="
-    done = workshop.make("test-servers", f"SERVER={server}", "VERBOSE=1", probes)
+    done = workshop.make("test-servers", f"SERVER={server}", "VERBOSE=1", probes, UVICORN_WORKERS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "19 further servers" in done.stderr
     assert re.search(r"trust-public-mixed +\S+ \(dangerous\)", done.stdout)

@@ -29,12 +29,12 @@ Judged = Callable[[Mode, Server, str], Matrix]
 def probes_of(mode: Mode, server: Server, loop: str) -> str:
     """Return the probes by which a server is judged.
 
-    All of them judge each kind of server where it demands certificates, and the explained one where it asks for them.
-    Another loop is no matter of the tools. (In the image, `tests/make` has them judge each mode.)
+    All of them judge the stock one where it demands certificates, and the explained one where it asks for them; where
+    that one demands them, `make test-required` has them do so (`tests/make`, which has each mode judged in the image).
+    Another loop is no matter of the tools.
     """
-    if THOROUGH or (
-        loop == "uvloop" and (mode is Mode.REQUIRED or (mode, server) == (Mode.OPTIONAL, Server.EXPLAINED))
-    ):
+    every = ((Mode.REQUIRED, Server.STOCK), (Mode.OPTIONAL, Server.EXPLAINED))
+    if THOROUGH or (loop == "uvloop" and (mode, server) in every):
         return ""
     return MOST if mode is Mode.REQUIRED else FEW
 
@@ -145,10 +145,9 @@ def seen(done: Matrix) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("tls", Tls)
-def test_the_printed_command_does_what_the_probe_does(judged: Judged, probe: str, tls: Tls) -> None:
+def test_the_printed_command_does_what_the_probe_does(serve: Callable[..., Running], probe: str, tls: Tls) -> None:
     """Pasted into a shell, it shows the same outcome: the certificate's name, or the same alert."""
-    required = judged(Mode.REQUIRED, Server.EXPLAINED, "uvloop")
-    chosen = {r.scenario: r for r in required.results if (r.probe, r.tls) == (probe, tls)}
+    lab = serve(Mode.REQUIRED, UVICORN_LOOP="uvloop", UVICORN_HTTP="httptools").lab
     if not PROBES[probe].version():
         pytest.skip(f"{probe} is not installed")
     none = "certificate (is )?required" if tls is Tls.V13 else "handshake fail"
@@ -159,7 +158,7 @@ def test_the_printed_command_does_what_the_probe_does(judged: Judged, probe: str
         ("client-untrusted-root", "unknown ca|CA is unknown"),
         ("authz-good", "certificate-forbidden"),
     ):
-        command = chosen[scenario].command
+        command = PROBES[probe].command(lab.shown_attempt(lab.attempt(KNOWN.scenarios[scenario], tls)))
         typed = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=30)
         if shown.startswith("CN="):
             assert shown in typed.stdout

@@ -264,6 +264,7 @@ def test_hostile_environment(serve: Callable[..., Running], tmp_path: Path) -> N
     running = serve(Mode.REQUIRED)
     nowhere = f"http://127.0.0.1:{unused_port()}"
     (tmp_path / ".curlrc").write_text("insecure\nproxy = 127.0.0.1:1\nfail\nuser-agent = x\noutput = /dev/null\n")
+    (tmp_path / ".wgetrc").write_text(f"use_proxy = on\nhttps_proxy = {nowhere}\ncheck_certificate = off\nquota = 1\n")
     (tmp_path / ".netrc").write_text("machine localhost login a password b\n")
     config = tmp_path / "openssl.cnf"
     config.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = TLSv1.1\n")
@@ -277,10 +278,17 @@ def test_hostile_environment(serve: Callable[..., Running], tmp_path: Path) -> N
         **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"), nowhere),
         **dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), str(tmp_path / "empty.pem")),
         "SSL_CERT_DIR": "/nonexistent",
+        "NODE_OPTIONS": "--require=/nonexistent",
+        "NODE_TLS_REJECT_UNAUTHORIZED": "0",
     }
-    done = client(running, "matrix", "--mode", "required", **hostile)
+    done = client(running, "matrix", "--mode", "required", "--probe", MOST, **hostile)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(rf"{RESULTS} results: \d+ PASS, \d+ SKIP, in", done.stdout)
+    assert re.search(rf"{results_of(MOST)} results: \d+ PASS, \d+ SKIP, in", done.stdout)
+    for probe in set(PROBES) - set(MOST.split(",")):  # the slow tools: what is accepted and what is refused
+        if PROBES[probe].version():
+            for scenario, outcome in (("client-good", "authenticated"), ("client-none", "refused by server")):
+                done = client(running, "probe", "--scenario", scenario, "--probe", probe, **hostile)
+                assert f"outcome: {outcome}" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

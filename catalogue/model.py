@@ -264,6 +264,8 @@ class Scenario:
 
 def combined(expectation: Expectation, difference: dict[str, object]) -> Expectation:
     """Return an expectation with what differs. Another outcome has no alert, verify error and problem but its own."""
+    if not difference:  # as in nearly all of the thousands of times that a catalogue takes
+        return expectation
     if difference.get("outcome", expectation.outcome) is not expectation.outcome:
         expectation = replace(expectation, alert=None, verify_code=None, problem=None)
     return replace(expectation, **difference)  # type: ignore[arg-type]

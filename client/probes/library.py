@@ -1,17 +1,22 @@
-"""What Python's HTTP libraries have in common: a context that listens, and exceptions wrapped in exceptions."""
+"""What Python's HTTP libraries have in common: a context that listens, and exceptions wrapped in exceptions.
+
+Each is imported where it is used: that takes longer than the attempt, and most commands try neither.
+"""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-
-import httpx
-import requests
+from typing import TYPE_CHECKING
 
 from catalogue import Outcome
 from client.lab import Attempt
 from client.observe import Observed, alert_of_reason, http_answer, refused
 from client.probes.in_python import client_context, in_words
+
+if TYPE_CHECKING:
+    import httpx
+    import requests
 
 _CHOSEN_BY_THE_SERVER = "_heard"
 _LOCAL_PORT = "_local_port"
@@ -47,12 +52,12 @@ def local_port(context: ssl.SSLContext) -> int | None:
     return port
 
 
-def answer(response: httpx.Response | requests.Response) -> Observed:
+def answer(response: httpx.Response | requests.Response, no_success: type[Exception]) -> Observed:
     """Read a response; of a status that is no success, the first line of what the library says is kept."""
     complaint = ""
     try:
         response.raise_for_status()
-    except (httpx.HTTPStatusError, requests.HTTPError) as error:
+    except no_success as error:
         complaint = in_words(error).splitlines()[0]
     return http_answer(response.status_code, response.content, complaint, response.headers.get("content-type"))
 

@@ -6,8 +6,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import httpx
-
 from catalogue import Outcome, Tool
 from client.lab import Attempt
 from client.observe import TIMEOUT_S, Observed
@@ -27,6 +25,8 @@ class WithHttpx(InPython):
     name = Tool.HTTPX
 
     def version(self) -> str | None:
+        import httpx
+
         return f"httpx {httpx.__version__}"
 
     def program(self, attempt: Attempt) -> str:
@@ -39,6 +39,8 @@ class WithHttpx(InPython):
         )
 
     def run(self, attempt: Attempt) -> Observed:
+        import httpx
+
         try:
             context = listening_context(attempt)
             load_credential(context, attempt)
@@ -49,7 +51,7 @@ class WithHttpx(InPython):
                 response = client.get(attempt.address_url, **_name(attempt))
         except httpx.HTTPError as error:
             return replace(failed(error, context), local_port=local_port(context))
-        return replace(answer(response), local_port=local_port(context))
+        return replace(answer(response, httpx.HTTPStatusError), local_port=local_port(context))
 
 
 def _name(attempt: Attempt) -> dict[str, Any]:

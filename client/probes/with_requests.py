@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import requests
-from requests.adapters import HTTPAdapter
-
 from catalogue import Outcome, Tool
 from client.lab import Attempt
 from client.observe import TIMEOUT_S, Observed
@@ -27,6 +24,8 @@ class WithRequests(InPython):
     name = Tool.REQUESTS
 
     def version(self) -> str | None:
+        import requests
+
         return f"requests {requests.__version__}"
 
     def lacks(self, attempt: Attempt) -> str | None:
@@ -47,6 +46,8 @@ class WithRequests(InPython):
         )
 
     def run(self, attempt: Attempt) -> Observed:
+        import requests
+
         view = attempt.view
         cert = (attempt.cert, attempt.key) if attempt.cert and attempt.key else None
         try:
@@ -56,7 +57,7 @@ class WithRequests(InPython):
         context.hostname_checks_common_name = False  # as in the context that urllib3 would have made
         with requests.Session() as session:
             session.trust_env = False  # neither proxies nor REQUESTS_CA_BUNDLE, which would override verify
-            adapter = HTTPAdapter()
+            adapter = requests.adapters.HTTPAdapter()
             name = view.host if view.address else None
             adapter.init_poolmanager(1, 1, ssl_context=context, server_hostname=name)
             session.mount("https://", adapter)
@@ -67,4 +68,4 @@ class WithRequests(InPython):
                 return replace(failed(error, context), local_port=local_port(context))
             except OSError as error:  # the key or certificate could not be loaded
                 return Observed(Outcome.NOT_PRESENTED, detail=in_words(error))
-        return replace(answer(response), local_port=local_port(context))
+        return replace(answer(response, requests.HTTPError), local_port=local_port(context))

@@ -267,7 +267,10 @@ def test_hostile_environment(serve: Callable[..., Running], tmp_path: Path) -> N
     (tmp_path / ".wgetrc").write_text(f"use_proxy = on\nhttps_proxy = {nowhere}\ncheck_certificate = off\nquota = 1\n")
     (tmp_path / ".netrc").write_text("machine localhost login a password b\n")
     config = tmp_path / "openssl.cnf"
-    config.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = TLSv1.1\n")
+    config.write_text(  # Python sets the versions itself, but not which signatures of the server it takes
+        "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
+        "MaxProtocol = TLSv1.1\nSignatureAlgorithms = RSA-PSS+SHA512\n"
+    )
     (tmp_path / "empty.pem").touch()
     hostile = {
         "HOME": str(tmp_path),

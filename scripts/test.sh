@@ -11,6 +11,7 @@ if [ -z "$TMPDIR" ] && [ "$(df -Pk /dev/shm 2>/dev/null | awk 'END { print int($
     trap 'exit 2' HUP INT TERM
     { cp /bin/true "$memory" && "$memory/true"; } 2>/dev/null && export TMPDIR="$memory"
 fi
+unset PYTHONDONTWRITEBYTECODE # some machines set it: a thousand processes would each compile what they import
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 workers=$((cores < 4 ? 2 : cores / 2))
 status=0

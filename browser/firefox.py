@@ -25,6 +25,8 @@ _PREFERENCES = {
     "network.connectivity-service.enabled": False,
     "app.normandy.enabled": False,
     "services.settings.server": "data:,",
+    "browser.newtab.preload": False,  # neither a page nor a process in advance: nobody opens a second tab
+    "dom.ipc.processPrelaunch.enabled": False,
     "ui.prefersReducedMotion": 1,
 }
 # What the browser's own window shows: the names that the dialog offers, and whether its buttons can be pressed yet.

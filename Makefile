@@ -68,7 +68,7 @@ up: serve ## issue the certificates, start the server, and say what to try
 # What `up` does before it says what to try.
 serve: check
 	@sh scripts/$(RUNTIME)-up.sh
-	@sh scripts/certs.sh certs
+	@sh scripts/certs.sh certs "$$(cat .lab/client-files)"
 
 test-off: check ## put the server into mode off and judge it
 	@$(MAKE) --no-print-directory serve MODE=off $(GOOD)

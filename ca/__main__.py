@@ -67,6 +67,7 @@ def _issue(store: Store, arguments: argparse.Namespace, *, again: bool = False) 
     credential = os.environ.get("LAB_SERVER_CREDENTIAL") or GOOD_SERVER
     for variable, value in serving(done, known, credential, os.environ.get("LAB_TRUST") or Trust.FULLCHAIN).items():
         print(f"{variable}={value}")
+    print(f"CLIENT_FILES={done.client_digest}")
     if other := elsewhere.read(store):
         print(f"LAB_ELSEWHERE={other.name}")
 

@@ -25,7 +25,7 @@ from ca.entry import ELSEWHERE, client_files, entry_of, sha256, superseded
 from ca.recipe import SELF, Recipe
 from ca.revocation import publish
 from ca.rotation import Rotation, Step, What
-from ca.store import AUTHORITY, CARRIED, CERT, LEDGER, PERSON, RETIRED, Store, write_changed
+from ca.store import AUTHORITY, CARRIED, CERT, LEDGER, PERSON, RETIRED, Store, digest, write_changed
 from catalogue import GOOD_SERVER, Catalogue, LabError, ManifestError, Trust, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
@@ -42,12 +42,16 @@ _DNS_NAME = re.compile(r"(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(
 
 @dataclass(frozen=True)
 class Issuance:
-    """What an issue did: names and why each was issued; how many were kept; what a server may serve and trust now."""
+    """What an issue did: names and why each was issued; how many were kept; what a server may serve and trust now.
+
+    `client_digest` is of all that a client reads.
+    """
 
     issued: dict[str, str]
     kept: int
     served: Mapping[str, Credential]
     trusted: Mapping[Trust, bytes]
+    client_digest: str
 
 
 def issue(
@@ -130,7 +134,7 @@ def issue(
         }
         write_changed(store.client / NAME, Manifest(catalogue.sha256, published, other.name if other else "").dumps())
         rotation.save(store, replace(turned, unfinished=""))
-    return Issuance(issued, len(recipes) - len(issued), credentials, trusted)
+        return Issuance(issued, len(recipes) - len(issued), credentials, trusted, digest(store.client))
 
 
 def parse_names(text: str) -> tuple[str, ...]:

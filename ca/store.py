@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,14 @@ def write_changed(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file unless it says the same already: what nobody changed keeps its time."""
     if not path.exists() or path.read_bytes() != data:
         write_file(path, data, mode)
+
+
+def digest(folder: Path) -> str:
+    """Return a digest, 12 hexadecimal digits, of the names and the contents of all files in a folder."""
+    seen = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        seen.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return seen.hexdigest()[:12]
 
 
 def _unwritable(error: OSError) -> LabError:

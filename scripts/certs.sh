@@ -1,5 +1,6 @@
 #!/bin/sh
-# certs.sh DIR: copy what a person needs on the host, unless the copy that is there is of the same manifest.
+# certs.sh DIR [CLIENT_FILES]: copy what a person needs on the host, unless the copy that is there says the same. What the
+# CA calls the state of its files spares a look at them, if the copy is as it was left when they were in that state.
 # certs.sh --remove DIR: remove such a copy, and nothing else.
 set -e
 . scripts/error.sh
@@ -12,6 +13,14 @@ out=$1
 case $out in '' | -*) error "could not copy the certificates" "OUT is no folder: '$out'" "make certs OUT=certs" ;; esac
 if [ -e "$out" ] && [ -n "$(ls -A "$out" 2>/dev/null || echo file)" ] && ! ours "$out"; then
     error "could not copy the certificates" "$out exists and is no copy made by make certs" "make certs OUT=certs"
+fi
+copied=.lab/copied
+state() { # of the CA's files, of the copy, and of what makes one of the other
+    echo "$1 $(cd "$out" && find . -type f -exec cksum {} + | LC_ALL=C sort | cksum) $(cat client/commands.py scripts/certs.sh | cksum)"
+}
+if [ -n "$2" ] && [ -e "$out" ] && [ "$(cat $copied 2>/dev/null)" = "$(state "$2")" ]; then
+    echo "certificates in $out are up to date" >&2
+    exit 0
 fi
 umask 077
 new=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
@@ -28,6 +37,7 @@ said="copied to $out"
 if [ -e "$out/manifest.json" ]; then
     said="in $out were stale: copied again"
     if diff -r "$new" "$out" 2>&1 | grep -v "^Only in $out" | grep -q .; then :; else
+        [ -z "$2" ] || state "$2" >$copied
         echo "certificates in $out are up to date" >&2
         exit 0
     fi
@@ -46,4 +56,5 @@ for folder in "$out"/clients/*/; do # of credentials that are no more; what else
 done
 cp -R "$new/clients" "$new"/*.pem "$out" || failed
 cp "$new/manifest.json" "$out" # last: its presence means that the copy is complete
+[ -z "$2" ] || state "$2" >$copied
 echo "certificates $said" >&2

@@ -19,7 +19,7 @@ sh scripts/images.sh ca server client
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 sh scripts/adopt.sh
 settings=$(docker compose --progress quiet run --rm -T ca issue)
-for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
+for setting in $settings; do export "${setting?}"; done # LAB_GENERATION, CLIENT_FILES and, if the key has one, its pass phrase
 
 case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
 export LAB_CRL
@@ -60,4 +60,5 @@ fi
 [ -z "$LAB_SERVED" ] || taken_over
 if [ -n "$served_before" ] && [ -z "$LAB_SERVED" ]; then certified --none </dev/null; fi
 sh scripts/compose-proxy.sh up
+echo "$CLIENT_FILES" >.lab/client-files # for certs.sh
 echo "server ready in $(($(date +%s) - start)) s" >&2

@@ -10,7 +10,7 @@ echo "RUNTIME=local ($why), MODE=$MODE, SERVER=$SERVER" >&2
 sh scripts/adopt.sh
 export LAB_STATE=.lab LAB_SERVER_CREDENTIAL="$SERVER_CREDENTIAL" LAB_TRUST="$TRUST"
 settings=$("$VENV/bin/python" -m ca issue)
-for setting in $settings; do export "${setting?}"; done # LAB_GENERATION and, if the key has one, its pass phrase
+for setting in $settings; do export "${setting?}"; done # LAB_GENERATION, CLIENT_FILES and, if the key has one, its pass phrase
 
 tls=.lab/server-tls
 served=$tls/$SERVER_CREDENTIAL served_before=$LAB_ELSEWHERE
@@ -21,6 +21,7 @@ if [ -n "$LAB_SERVER_CERT_DIR" ]; then
 fi
 ready() { # clients are told last what they have to believe
     if [ -n "$LAB_SERVER_CERT_DIR" ]; then taken_over; elif [ -n "$served_before" ]; then certified --none </dev/null; fi
+    echo "$CLIENT_FILES" >.lab/client-files # for certs.sh
 }
 export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_SSL_CERT_REQS="$MODE" \
     UVICORN_SSL_CERTFILE=$served/fullchain.pem UVICORN_SSL_KEYFILE=$served/privkey.pem \

@@ -21,6 +21,7 @@ import catalogue
 from ca.credentials import AUTHORITIES, SERVERS
 from ca.issue import Issuance, issue, parse_names, serving
 from ca.recipe import PASS_PHRASE
+from ca.revocation import revoke
 from ca.store import CERT, CHAIN, FULLCHAIN, KEY, Store
 from catalogue import LabError
 from catalogue import manifest as manifests
@@ -65,7 +66,18 @@ def test_a_second_issue_changes_nothing(tmp_path: Path) -> None:
     assert (len(second.issued), second.kept) == (0, EVERYTHING)
     assert content(tmp_path) == before
     assert generation(first) == generation(second)
+    assert first.client_digest == second.client_digest
     assert_whole(tmp_path)
+
+
+def test_the_digest_of_what_clients_read_follows_it(lab: Path) -> None:
+    before = run(lab).client_digest
+    revoke(Store(lab), "client-good")
+    revoked = run(lab).client_digest
+    (lab / "client-tls/clients/client-good/cert.pem").unlink()
+    issued_again = run(lab).client_digest
+    assert len({before, revoked, issued_again}) == 3
+    assert run(lab).client_digest == issued_again
 
 
 def test_modes_of_folders_and_keys(tmp_path: Path) -> None:

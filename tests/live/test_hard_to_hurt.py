@@ -130,22 +130,33 @@ def test_a_silent_client_gives_its_descriptor_back(serve: Callable[..., Running]
 
 
 @pytest.mark.alone
-@BOTH
-@pytest.mark.parametrize("http_protocol", ["h11", "httptools"])
-def test_so_does_the_second_one_but_not_a_connection_in_use(
-    serve: Callable[..., Running], loop: str, http_protocol: str
-) -> None:
-    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, UVICORN_HTTP=http_protocol, LAB_REQUEST_HEAD_TIMEOUT_S="0.5")
+def test_so_does_the_second_one_but_not_a_connection_in_use(serve: Callable[..., Running]) -> None:
+    """Whatever loop and parser: the four take turns."""
+    limit = {"LAB_REQUEST_HEAD_TIMEOUT_S": "0.5"}
+    servers = {
+        (loop, parser): serve(Mode.REQUIRED, UVICORN_LOOP=loop, UVICORN_HTTP=parser, **limit)
+        for loop in LOOPS
+        for parser in ("h11", "httptools")
+    }
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost") as connection:
+    with ExitStack() as stack:
+        connections = {
+            kind: stack.enter_context(
+                context(running, "client-good").wrap_socket(tcp(running), server_hostname="localhost")
+            )
+            for kind, running in servers.items()
+        }
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:  # four times the limit, in use
-            connection.sendall(request)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 204")
+            for connection in connections.values():
+                connection.sendall(request)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 204")
             time.sleep(0.05)
-        connection.sendall(request[:20])
-        assert is_ended(connection, 3)
-    assert "request_head_timeout" in running.log.read_text()
+        for connection in connections.values():
+            connection.sendall(request[:20])
+        ended = {kind: is_ended(connection, 3) for kind, connection in connections.items()}
+    assert ended == dict.fromkeys(servers, True)
+    assert all("request_head_timeout" in running.log.read_text() for running in servers.values())
 
 
 @pytest.mark.alone
@@ -169,11 +180,11 @@ def test_silent_connections_lock_nobody_out(state: Path, tmp_path: Path, loop: s
                 served[server] = busy < 2 * usual + 0.01
             except (OSError, http.client.HTTPException):
                 served[server] = False
-            time.sleep(1.5)  # the flood of the log, if there is one
-            lines = log.read_text().count("\n")
-        if server is Server.EXPLAINED:
-            assert lines < 60, log.read_text()[-2000:]
-            assert "handshakes_turned_away" in log.read_text()
+            if server is Server.EXPLAINED:
+                time.sleep(1.5)  # the flood of the log, if there is one
+                said = log.read_text()
+                assert said.count("\n") < 60, said[-2000:]
+                assert "handshakes_turned_away" in said
     assert served == {Server.EXPLAINED: True, Server.STOCK: False}
 
 
@@ -235,6 +246,7 @@ async def rush(running: Running, count: int, tls: ssl.SSLContext | None) -> int:
 def test_memory_stays_flat(state: Path, tmp_path: Path, loop: str) -> None:
     """Thousands of refused handshakes and of idle connections; what they cost while they last is bounded, too."""
     grown: dict[Server, int] = {}
+    patience_s = 15.0
     for server in Server if loop == "asyncio" else (Server.EXPLAINED,):  # it is asyncio's read buffer that stays
         with serving(state, tmp_path / f"{server}.log", Mode.REQUIRED, server, UVICORN_LOOP=loop) as running:
             expired = context(running, "client-expired")
@@ -248,9 +260,10 @@ def test_memory_stays_flat(state: Path, tmp_path: Path, loop: str) -> None:
             peak = max(peak, resident_bytes(running))
             asyncio.run(rush(running, IDLE, None))
             peak = max(peak, resident_bytes(running))
-            deadline = time.monotonic() + 15
-            while (now := resident_bytes(running)) - start > FLAT_BYTES and time.monotonic() < deadline:
+            before = time.monotonic()
+            while (now := resident_bytes(running)) - start > FLAT_BYTES and time.monotonic() - before < patience_s:
                 time.sleep(0.2)
+            patience_s = max(3.0, 2 * (time.monotonic() - before))  # stock gets twice what the other took
             grown[server] = now - start
             print(
                 f"{loop} {server}: start {start >> 20} MiB, peak +{(peak - start) >> 20}, after +{grown[server] >> 20}"

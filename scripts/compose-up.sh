@@ -19,7 +19,7 @@ sh scripts/images.sh ca server client
 sh scripts/local-server.sh stop # the lab runs in one runtime at a time
 sh scripts/adopt.sh
 settings=$(docker compose --progress quiet run --rm -T ca issue)
-for setting in $settings; do export "${setting?}"; done # LAB_GENERATION, CLIENT_FILES and, if the key has one, its pass phrase
+for setting in $settings; do export "${setting?}"; done # LAB_GENERATION, CLIENT_FILES, and a pass phrase if the key has one
 
 case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=/lab/server-tls/$CRL.pem ;; esac
 export LAB_CRL

@@ -10,7 +10,7 @@ echo "RUNTIME=local ($why), MODE=$MODE, SERVER=$SERVER" >&2
 sh scripts/adopt.sh
 export LAB_STATE=.lab LAB_SERVER_CREDENTIAL="$SERVER_CREDENTIAL" LAB_TRUST="$TRUST"
 settings=$("$VENV/bin/python" -m ca issue)
-for setting in $settings; do export "${setting?}"; done # LAB_GENERATION, CLIENT_FILES and, if the key has one, its pass phrase
+for setting in $settings; do export "${setting?}"; done # LAB_GENERATION, CLIENT_FILES, and a pass phrase if the key has one
 
 tls=.lab/server-tls
 served=$tls/$SERVER_CREDENTIAL served_before=$LAB_ELSEWHERE

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import server.handshake
+from server.files import certificates
 from server.handshake import HandshakeTerms, explained
 from server.revocation import Judge
 
@@ -35,9 +36,10 @@ def test_only_the_handshake_is_watched(state: Path, monkeypatch: pytest.MonkeyPa
     files = state / "server-tls/server-good"
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(files / "fullchain.pem", files / "privkey.pem")
-    serving.load_verify_locations(state / "server-tls/validation_fullchain.pem")
+    trusted = state / "server-tls/validation_fullchain.pem"
+    serving.load_verify_locations(trusted)
     serving.verify_mode = ssl.CERT_REQUIRED
-    explained(serving, Judge([], None, chain=False), HandshakeTerms())
+    explained(serving, Judge(certificates(trusted), None, chain=False), HandshakeTerms())
     calling = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
     calling.minimum_version = calling.maximum_version = version
     calling.load_cert_chain(*(state / "client-tls/clients/client-good" / f"{n}.pem" for n in ("fullchain", "privkey")))

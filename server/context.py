@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from server import log, record
 from server.files import certificates, check_whole, has_others, load_context
-from server.handshake import HandshakeTerms, explained
+from server.handshake import ExplainedHandshake, HandshakeTerms, explained
 from server.log import event
 from server.peer import subject_in_words
 from server.protocol import WithTls
@@ -89,9 +89,12 @@ class LiveContext(ssl.SSLContext):
         self._judged = self._reminded = time.monotonic()
         self._log_loaded("tls_loaded")
 
-    def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
         """Begin a connection with what is loaded now."""
-        return self.loaded.context.wrap_bio(*arguments, **keywords)
+        handshake = self.loaded.context.wrap_bio(incoming, *arguments, **keywords)
+        if isinstance(handshake, ExplainedHandshake):
+            handshake.incoming = incoming
+        return handshake
 
     def reload(self, why: str) -> bool:
         """Load the files again and return whether that worked; if not, what was loaded goes on serving."""

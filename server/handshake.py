@@ -93,10 +93,14 @@ class HandshakeTerms:
 
 
 class ExplainedHandshake(ssl.SSLObject):
-    """An SSLObject whose failed handshake is logged, and whose alert is sent before the connection closes."""
+    """An SSLObject whose failed handshake is logged, and whose alert is sent before the connection closes.
+
+    `incoming` is the buffer that it reads from.
+    """
 
     judge: ClassVar[Judge]
     terms: ClassVar[HandshakeTerms]
+    incoming: ssl.MemoryBIO | None = None
     offered: bytes | None = None
     tls: str | None = None
     _refusal: ssl.SSLError | None = None
@@ -105,9 +109,13 @@ class ExplainedHandshake(ssl.SSLObject):
         """Do the next step of the handshake.
 
         Raises:
-            ssl.SSLWantReadError: more bytes are needed or, the first time after a failure, the alert must go out.
-            ssl.SSLError: the failure, the next time.
+            ssl.SSLWantReadError: more bytes are needed or, after a failure, the alert must go out, and the client may
+                have more to send before it reads: were the connection closed by then, it would fail at that.
+            ssl.SSLError: the failure, where nobody hangs up on who stays.
         """
+        if self._refusal and self.incoming and CONNECTION.get():
+            self.incoming.read()
+            raise ssl.SSLWantReadError
         if self._refusal:
             refusal, self._refusal = self._refusal, None
             try:

@@ -87,6 +87,45 @@ def test_a_refused_client_that_stays_is_hung_up_on(serve: Callable[..., Running]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_that_still_sends_when_it_is_refused_gets_its_alert(
+    serve: Callable[..., Running], loop: str, version: ssl.TLSVersion
+) -> None:
+    """It is refused for its certificate; the rest comes in pieces, as a network may cut it. Sending must not fail:
+    wget, for one, would not read then.
+    """
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    client = context(running, "client-expired")
+    client.minimum_version = client.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("localhost", running.port), 10) as tcp:
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        tcp.sendall(outgoing.read())
+        while not outgoing.pending:
+            incoming.write(tcp.recv(65536))
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+        if version is ssl.TLSVersion.TLSv1_3:  # to which its handshake is over
+            tls.write(b"GET /whoami HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        flight = outgoing.read()
+        sent = 0
+        while flight:
+            end = 5 + int.from_bytes(flight[3:5])
+            tcp.sendall(flight[:end])
+            flight = flight[end:]
+            sent += 1
+            time.sleep(0.05)
+        assert sent >= 4  # Certificate, CertificateVerify, Finished, and the request or what TLS 1.2 has besides
+        incoming.write(tcp.recv(65536))
+        with pytest.raises(ssl.SSLError) as refused:
+            tls.read(1) if version is ssl.TLSVersion.TLSv1_3 else tls.do_handshake()
+    assert alert_of_reason(refused.value.reason) == "certificate_expired"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_silent_client_does_not_stay(serve: Callable[..., Running], loop: str) -> None:
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="0.5")
     with socket.create_connection(("localhost", running.port), 10) as tcp:

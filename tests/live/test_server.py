@@ -126,6 +126,16 @@ def test_a_client_that_still_sends_when_it_is_refused_gets_its_alert(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_a_refused_client_is_not_heard_for_ever(serve: Callable[..., Running], loop: str) -> None:
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    start, sent = time.monotonic(), 0
+    with socket.create_connection(("localhost", running.port), 10) as tcp, suppress(OSError):
+        while time.monotonic() - start < LINGER_S:
+            sent += tcp.send(b"GET / HTTP/1.1\r\n" * 1024)
+    assert time.monotonic() - start < LINGER_S, sent
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_silent_client_does_not_stay(serve: Callable[..., Running], loop: str) -> None:
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="0.5")
     with socket.create_connection(("localhost", running.port), 10) as tcp:

@@ -15,8 +15,8 @@ if [ -e "$out" ] && [ -n "$(ls -A "$out" 2>/dev/null || echo file)" ] && ! ours 
     error "could not copy the certificates" "$out exists and is no copy made by make certs" "make certs OUT=certs"
 fi
 copied=.lab/copied
-state() { # of the CA's files, of the copy, and of what makes one of the other
-    echo "$1 $(cd "$out" && find . -type f -exec cksum {} + | LC_ALL=C sort | cksum) $(cat client/commands.py scripts/certs.sh | cksum)"
+state() { # of the CA's files, of the copy, and of the programs that copy
+    echo "$1 $(CDPATH='' cd -- "$out" && find -L . -type f -exec cksum {} + | LC_ALL=C sort | cksum) $(cat client/*.py scripts/certs.sh | cksum)"
 }
 if [ -n "$2" ] && [ -e "$out" ] && [ "$(cat $copied 2>/dev/null)" = "$(state "$2")" ]; then
     echo "certificates in $out are up to date" >&2

@@ -26,7 +26,7 @@ from server.record import Recording
 from server.revocation import Judge, Problem
 
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
-HEARD_BYTES = 256 * 1024  # what it may still send: OpenSSL takes chains of 100 KiB
+HEARD_BYTES = 256 * 1024  # about what it may still send: OpenSSL takes chains of 100 KiB
 # OpenSSL 3.2+ compresses certificates between two peers that can (RFC 8879), and then nobody can read the name of
 # the refused. SSL_OP_NO_RX_CERTIFICATE_COMPRESSION, which Python does not name; older versions ignore it.
 _NO_COMPRESSED_CERTIFICATES = 1 << 33
@@ -105,7 +105,7 @@ class ExplainedHandshake(ssl.SSLObject):
     offered: bytes | None = None
     tls: str | None = None
     _refusal: ssl.SSLError | None = None
-    _to_hear = HEARD_BYTES
+    _to_hear = 0
 
     def do_handshake(self) -> None:
         """Do the next step of the handshake.
@@ -113,9 +113,9 @@ class ExplainedHandshake(ssl.SSLObject):
         Raises:
             ssl.SSLWantReadError: more bytes are needed or, after a failure, the alert must go out, and the client may
                 have more to send before it reads: were the connection closed by then, it would fail at that.
-            ssl.SSLError: the failure, when it has sent too much, or where nobody hangs up on who stays.
+            ssl.SSLError: the failure, where it has sent too much, there is no alert, or nobody would hang up on it.
         """
-        if self._refusal and self.incoming and CONNECTION.get() and self._to_hear > 0:
+        if self._refusal and self.incoming and self._to_hear > 0:
             self._to_hear -= len(self.incoming.read())
             raise ssl.SSLWantReadError
         if self._refusal:
@@ -136,6 +136,8 @@ class ExplainedHandshake(ssl.SSLObject):
             self._log(error, connection)
             if connection:
                 asyncio.get_running_loop().call_later(LINGER_S, connection.hang_up)
+                if not isinstance(error, NoLongerGoodError):  # which comes too late for an alert
+                    self._to_hear = HEARD_BYTES
             raise ssl.SSLWantReadError from None
         if connection:
             if self.context.verify_mode != ssl.CERT_NONE:

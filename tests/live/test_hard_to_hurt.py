@@ -263,7 +263,7 @@ def test_memory_stays_flat(state: Path, tmp_path: Path, loop: str) -> None:
             before = time.monotonic()
             while (now := resident_bytes(running)) - start > FLAT_BYTES and time.monotonic() - before < patience_s:
                 time.sleep(0.2)
-            patience_s = max(3.0, 2 * (time.monotonic() - before))  # stock gets twice what the other took
+            patience_s = max(6.0, 2 * (time.monotonic() - before))  # stock gets twice what the other took, or 6 s
             grown[server] = now - start
             print(
                 f"{loop} {server}: start {start >> 20} MiB, peak +{(peak - start) >> 20}, after +{grown[server] >> 20}"

@@ -272,11 +272,13 @@ def test_an_expired_client_does_not_come_back_by_resumption(
     time.sleep(max(0.0, expires + 1.1 - time.monotonic()))  # until the certificate has expired, no sooner
     assert b"200 OK" in stock.visit()
     assert stock.reused
+    start = time.monotonic()
     try:
         answer = explained.visit()
     except OSError:
         answer = b""
     assert answer == b""
+    assert time.monotonic() - start < LINGER_S  # without an alert there is nothing to wait for
     assert 'subject="CN=client-brief,O=mTLS Lab"' in serve(Mode.REQUIRED, LAB_SESSION_TICKETS="1").log.read_text()
 
 

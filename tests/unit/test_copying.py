@@ -26,7 +26,8 @@ def copy(state: Path, tmp_path: Path) -> Callable[..., tuple[str, bool]]:
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\n: >asked\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    environ = clean_environ() | {"RUNTIME": "local", "VENV": "venv"}
+    (tmp_path / "elsewhere/certs").mkdir(parents=True)
+    environ = clean_environ() | {"RUNTIME": "local", "VENV": "venv", "CDPATH": str(tmp_path / "elsewhere")}
 
     def run(*arguments: str) -> tuple[str, bool]:
         asked = tmp_path / "asked"
@@ -64,6 +65,16 @@ def test_a_damaged_copy_is_mended(
     assert copy("a-state") == (STALE, True)
     assert {path.name: path.read_bytes() for path in (tmp_path / COPIED).iterdir()} == before
     assert copy("a-state") == (SAME, False)
+
+
+def test_a_link_is_followed(copy: Callable[..., tuple[str, bool]], tmp_path: Path) -> None:
+    copy("a-state")
+    key = tmp_path / COPIED / "privkey.pem"
+    moved = key.rename(tmp_path / "on-a-stick.pem")
+    key.symlink_to(moved)
+    assert copy("a-state") == (SAME, False)
+    moved.write_text("another key")
+    assert copy("a-state") == (STALE, True)
 
 
 def test_what_else_a_person_keeps_there_stays(copy: Callable[..., tuple[str, bool]], tmp_path: Path) -> None:

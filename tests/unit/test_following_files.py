@@ -106,6 +106,32 @@ def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., Li
     assert live(LAB_CRL=str(file)).loaded.context.get_ca_certs() == before
 
 
+def half_way(loaded: LiveContext, state: Path, name: str) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """A client and the server, which has sent what it has: the client's certificate is still to come."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = loaded.wrap_bio(to_server, to_client, server_side=True)
+    folder = state / "client-tls/clients" / name
+    trusting = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
+    trusting.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+    client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
+    for end in (client, server):
+        with pytest.raises(ssl.SSLWantReadError):
+            end.do_handshake()
+    return client, server
+
+
+def test_without_a_loop_of_ours_a_refusal_is_raised_at_the_next_step(
+    live: Callable[..., LiveContext], state: Path
+) -> None:
+    """Where nobody would hang up on who stays, the connection must not be kept open for what is still sent."""
+    client, server = half_way(live(), state, "client-expired")
+    client.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):  # for the alert to go out
+        server.do_handshake()
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
+        server.do_handshake()
+
+
 def test_a_handshake_under_way_is_judged_by_the_lists_that_came_meanwhile(
     live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
@@ -113,15 +139,7 @@ def test_a_handshake_under_way_is_judged_by_the_lists_that_came_meanwhile(
         file = tmp_path / "crl.pem"
         file.write_bytes(crl(state))
         loaded = live(LAB_CRL=str(file))
-        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-        server = loaded.wrap_bio(to_server, to_client, server_side=True)
-        folder = state / "client-tls/clients/client-good"
-        trusting = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
-        trusting.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-        client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
-        for end in (client, server):  # the server has sent what it has, and the client's certificate is still to come
-            with pytest.raises(ssl.SSLWantReadError):
-                end.do_handshake()
+        client, server = half_way(loaded, state, "client-good")
         file.write_bytes(crl(state, *[leaf(state)] * revoke))
         assert loaded.reload("a test")
         client.do_handshake()

@@ -9,17 +9,22 @@ if [ "$1" = --remove ] && [ $# = 2 ]; then
     if ours "$2"; then rm -rf "$2/clients" "$2/public_root.pem" "$2"/validation_*.pem "$2/manifest.json"; rmdir "$2" 2>/dev/null || true; fi
     exit 0
 fi
-out=$1
+out=$1 files=$2
 case $out in '' | -*) error "could not copy the certificates" "OUT is no folder: '$out'" "make certs OUT=certs" ;; esac
 if [ -e "$out" ] && [ -n "$(ls -A "$out" 2>/dev/null || echo file)" ] && ! ours "$out"; then
     error "could not copy the certificates" "$out exists and is no copy made by make certs" "make certs OUT=certs"
 fi
-copied=.lab/copied
+copied=.lab/copied unchanged="certificates in $out are up to date"
 state() { # of the CA's files, of the copy, and of the programs that copy
-    echo "$1 $(CDPATH='' cd -- "$out" && find -L . -type f -exec cksum {} + | LC_ALL=C sort | cksum) $(cat client/*.py scripts/certs.sh | cksum)"
+    echo "$files $(CDPATH='' cd -- "$out" && find -L . -type f -exec cksum {} + | LC_ALL=C sort | cksum) $(cat client/*.py scripts/certs.sh | cksum)"
 }
-if [ -n "$2" ] && [ -e "$out" ] && [ "$(cat $copied 2>/dev/null)" = "$(state "$2")" ]; then
-    echo "certificates in $out are up to date" >&2
+end() { # SAID: the copy is good; remember in which state
+    [ -z "$files" ] || state >$copied
+    echo "$1" >&2
+    exit 0
+}
+if [ -n "$files" ] && [ -e "$out" ] && [ "$(cat $copied 2>/dev/null)" = "$(state)" ]; then
+    echo "$unchanged" >&2
     exit 0
 fi
 umask 077
@@ -33,14 +38,10 @@ else
 fi
 tar -xof "$new/.tar" -C "$new"
 rm -f "$new/.tar"
-said="copied to $out"
+said="certificates copied to $out"
 if [ -e "$out/manifest.json" ]; then
-    said="in $out were stale: copied again"
-    if diff -r "$new" "$out" 2>&1 | grep -v "^Only in $out" | grep -q .; then :; else
-        [ -z "$2" ] || state "$2" >$copied
-        echo "certificates in $out are up to date" >&2
-        exit 0
-    fi
+    said="certificates in $out were stale: copied again"
+    if diff -r "$new" "$out" 2>&1 | grep -v "^Only in $out" | grep -q .; then :; else end "$unchanged"; fi
 fi
 failed() { error "could not copy the certificates" "$out can't be written" "make certs OUT=certs"; }
 mkdir -p "$out/clients" 2>/dev/null || failed
@@ -56,5 +57,4 @@ for folder in "$out"/clients/*/; do # of credentials that are no more; what else
 done
 cp -R "$new/clients" "$new"/*.pem "$out" || failed
 cp "$new/manifest.json" "$out" # last: its presence means that the copy is complete
-[ -z "$2" ] || state "$2" >$copied
-echo "certificates $said" >&2
+end "$said"

@@ -115,10 +115,10 @@ class ExplainedHandshake(ssl.SSLObject):
                 have more to send before it reads: were the connection closed by then, it would fail at that.
             ssl.SSLError: the failure, where it has sent too much, there is no alert, or nobody would hang up on it.
         """
-        if self._refusal and self.incoming and self._to_hear > 0:
-            self._to_hear -= len(self.incoming.read())
-            raise ssl.SSLWantReadError
         if self._refusal:
+            if self.incoming and self._to_hear > 0:
+                self._to_hear -= len(self.incoming.read())
+                raise ssl.SSLWantReadError
             refusal, self._refusal = self._refusal, None
             try:
                 raise refusal

@@ -61,23 +61,26 @@ def test_every_refused_client_gets_its_alert(serve: Callable[..., Running], loop
     assert asyncio.run(many()) == ["certificate_expired"] * ALERTS
 
 
+def answering(tcp: socket.socket, client: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """A client that has heard the server, and what it reads from and writes to: there its own flight waits."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    tcp.sendall(outgoing.read())
+    while not outgoing.pending:
+        incoming.write(tcp.recv(65536))
+        with suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+    return tls, incoming, outgoing
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_refused_client_that_stays_is_hung_up_on(serve: Callable[..., Running], loop: str) -> None:
     """It never closes: the server ends the connection soon, long before the handshake's time limit."""
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="60")
     with socket.create_connection(("localhost", running.port), 10) as tcp:
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context(running).wrap_bio(incoming, outgoing, server_hostname="localhost")
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        tcp.sendall(outgoing.read())
-        while True:
-            incoming.write(tcp.recv(65536))
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            break
+        _, _, outgoing = answering(tcp, context(running))
         tcp.sendall(outgoing.read())  # the empty Certificate and Finished, and nothing after
         start = time.monotonic()
         tcp.settimeout(4 * LINGER_S)
@@ -97,17 +100,9 @@ def test_a_client_that_still_sends_when_it_is_refused_gets_its_alert(
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
     client = context(running, "client-expired")
     client.minimum_version = client.maximum_version = version
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
     with socket.create_connection(("localhost", running.port), 10) as tcp:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        tcp.sendall(outgoing.read())
-        while not outgoing.pending:
-            incoming.write(tcp.recv(65536))
-            with suppress(ssl.SSLWantReadError):
-                tls.do_handshake()
+        tls, incoming, outgoing = answering(tcp, client)
         if version is ssl.TLSVersion.TLSv1_3:  # to which its handshake is over
             tls.write(b"GET /whoami HTTP/1.1\r\nHost: localhost\r\n\r\n")
         flight = outgoing.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,10 +91,7 @@ def test_another_way_of_copying_copies_again(copy: Callable[..., tuple[str, bool
     copy("a-state")
     program = (tmp_path / "client/commands.py").read_text()
     (tmp_path / "client").unlink()
-    for path in (ROOT / "client").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path.relative_to(ROOT)).write_bytes(path.read_bytes())
+    shutil.copytree(ROOT / "client", tmp_path / "client", ignore=shutil.ignore_patterns("__pycache__"))
     assert copy("a-state") == (SAME, False)
     (tmp_path / "client/commands.py").write_text(program + "# a newer one\n")
     assert copy("a-state") == (SAME, True)

@@ -89,11 +89,13 @@ class LiveContext(ssl.SSLContext):
         self._judged = self._reminded = time.monotonic()
         self._log_loaded("tls_loaded")
 
-    def wrap_bio(self, incoming: ssl.MemoryBIO, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *arguments: Any, **keywords: Any
+    ) -> ssl.SSLObject:
         """Begin a connection with what is loaded now."""
-        handshake = self.loaded.context.wrap_bio(incoming, *arguments, **keywords)
+        handshake = self.loaded.context.wrap_bio(incoming, outgoing, *arguments, **keywords)
         if isinstance(handshake, ExplainedHandshake):
-            handshake.incoming = incoming
+            handshake.incoming, handshake.outgoing = incoming, outgoing
         return handshake
 
     def reload(self, why: str) -> bool:

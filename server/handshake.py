@@ -12,11 +12,12 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NoReturn
 from weakref import WeakKeyDictionary
 
 from server import messages
@@ -26,7 +27,7 @@ from server.record import Recording
 from server.revocation import Judge, Problem
 
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
-HEARD_BYTES = 256 * 1024  # about what it may still send: OpenSSL takes chains of 100 KiB
+DRAIN_LIMIT_BYTES = 256 * 1024  # about what it may still send: OpenSSL takes chains of 100 KiB
 # OpenSSL 3.2+ compresses certificates between two peers that can (RFC 8879), and then nobody can read the name of
 # the refused. SSL_OP_NO_RX_CERTIFICATE_COMPRESSION, which Python does not name; older versions ignore it.
 _NO_COMPRESSED_CERTIFICATES = 1 << 33
@@ -34,16 +35,50 @@ _NO_COMPRESSED_CERTIFICATES = 1 << 33
 
 @dataclass(eq=False)
 class Connection:
-    """An accepted connection: the peer's address, as `socket.accept` returns it, the socket, and its recording."""
+    """An accepted connection: the peer's address, as `socket.accept` returns it, the socket, and its recording.
+
+    heard_at: when the client was last heard, by `time.monotonic`; first, when it was accepted.
+    answered: whether the server has answered its ClientHello.
+    refused: whether the handshake has failed, and its alert is on its way.
+    """
 
     address: Any
     socket: socket.socket
     recording: Recording | None = None
+    heard_at: float = field(default_factory=time.monotonic)
+    answered: bool = False
+    refused: bool = False
 
     @property
     def peer(self) -> str:
         """`address:port`, or what a UNIX socket has instead."""
         return ":".join(map(str, self.address[:2])) if isinstance(self.address, tuple) else repr(self.address)
+
+    def heard_now(self) -> None:
+        """Note that the client was heard."""
+        self.heard_at = time.monotonic()
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """Tell whether nothing has come for so long, and nothing waits to be read either."""
+        return time.monotonic() - self.heard_at >= seconds and self._waiting_input() is None
+
+    def has_left(self) -> bool:
+        """Tell whether the client has closed the connection, or it is broken, and nothing is left to read."""
+        return self._waiting_input() == b""
+
+    def _waiting_input(self) -> bytes | None:
+        """Return the first byte that waits to be read, an empty one at the end, and None if there is none yet."""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def end_writing(self) -> None:
+        """Send FIN behind what was sent; what the client still sends can be read."""
+        with suppress(OSError):  # ended already
+            self.socket.shutdown(socket.SHUT_WR)
 
     def hang_up(self) -> None:
         """End the connection under whoever serves it."""
@@ -96,54 +131,106 @@ class HandshakeTerms:
 class ExplainedHandshake(ssl.SSLObject):
     """An SSLObject whose failed handshake is logged, and whose alert is sent before the connection closes.
 
-    `incoming` is the buffer that it reads from.
+    So is the alert of an error after the handshake (RFC 8446 6.2, RFC 5246 7.2.2). `incoming` and `outgoing` are the
+    buffers that it reads from and writes to.
     """
 
     judge: ClassVar[Judge]
     terms: ClassVar[HandshakeTerms]
     incoming: ssl.MemoryBIO | None = None
+    outgoing: ssl.MemoryBIO | None = None
     offered: bytes | None = None
     tls: str | None = None
-    _refusal: ssl.SSLError | None = None
-    _to_hear = 0
+    _connection: Connection | None = None
+    _failure: ssl.SSLError | None = None
+    _drain_budget = 0
 
     def do_handshake(self) -> None:
         """Do the next step of the handshake.
 
         Raises:
-            ssl.SSLWantReadError: more bytes are needed or, after a failure, the alert must go out, and the client may
-                have more to send before it reads: were the connection closed by then, it would fail at that.
-            ssl.SSLError: the failure, where it has sent too much, there is no alert, or nobody would hang up on it.
+            ssl.SSLWantReadError: more bytes are needed or, after a failure, the alert must go out and what the client
+                still sends is drained: were the connection closed by then, the client would fail at sending.
+            ssl.SSLError: the failure, if there is no alert, or the client has sent too much after it.
         """
-        if self._refusal:
-            if self.incoming and self._to_hear > 0:
-                self._to_hear -= len(self.incoming.read())
-                raise ssl.SSLWantReadError
-            refusal, self._refusal = self._refusal, None
-            try:
-                raise refusal
-            finally:
-                del refusal  # or its traceback would keep this frame, and with it the connection
-        connection = CONNECTION.get()
+        if self._failure:
+            self._drain()
+        connection = self._connection = CONNECTION.get()
+        if connection:
+            connection.heard_now()
         try:
             super().do_handshake()
             if self.session_reused or self.terms.judge is not self.judge:
                 self._judge_again()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if connection and self._has_output:
+                connection.answered = True
             raise
         except ssl.SSLError as error:
-            self._refusal = error.with_traceback(None)
             self._log(error, connection)
-            if connection:
-                asyncio.get_running_loop().call_later(LINGER_S, connection.hang_up)
-                if not isinstance(error, NoLongerGoodError):  # which comes too late for an alert
-                    self._to_hear = HEARD_BYTES
-            raise ssl.SSLWantReadError from None
+            if isinstance(error, NoLongerGoodError):  # too late for an alert
+                raise
+            self._fail(error)
         if connection:
             if self.context.verify_mode != ssl.CERT_NONE:
                 self.terms.open[self] = connection
             self._record(connection, "accepted", None)
         self.context = _UNWATCHED
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        """Read as SSLObject does, with the errors of `do_handshake`."""
+        return self._checked(super().read, len, buffer)
+
+    def write(self, data: Any) -> int:
+        """Write as SSLObject does, with the errors of `do_handshake`."""
+        count: int = self._checked(super().write, data)
+        return count
+
+    def unwrap(self) -> None:
+        """End the TLS connection as SSLObject does, with the errors of `do_handshake`."""
+        self._checked(super().unwrap)
+
+    def _checked(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+        if self._failure:
+            self._drain()
+        try:
+            return operation(*arguments)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            if self._has_output:
+                peer = self._connection.peer if self._connection else None
+                event(logging.WARNING, "tls_error", peer=peer, reason=error.reason or str(error))
+            self._fail(error)
+
+    @property
+    def _has_output(self) -> bool:
+        return bool(self.outgoing and self.outgoing.pending)
+
+    def _fail(self, error: ssl.SSLError) -> NoReturn:
+        """Have the event loop send the alert, if there is one, then send FIN, and drain what still comes."""
+        if not self._has_output:
+            raise error
+        self._failure = error.with_traceback(None)
+        if self._connection:
+            self._connection.refused = True
+            self._drain_budget = DRAIN_LIMIT_BYTES
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._connection.end_writing)  # by then the event loop has sent the alert
+            loop.call_later(LINGER_S, self._connection.hang_up)
+        raise ssl.SSLWantReadError from None
+
+    def _drain(self) -> NoReturn:
+        if self.incoming and self._drain_budget > 0:
+            self._drain_budget -= len(self.incoming.read())
+            raise ssl.SSLWantReadError
+        failure = self._failure
+        assert failure is not None  # noqa: S101
+        self._failure = None
+        try:
+            raise failure
+        finally:
+            del failure  # or its traceback would keep this frame, and with it the connection
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         """Return the client's certificate; as a dictionary, which the event loops ask for, an empty one if it can't be.

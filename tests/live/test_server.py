@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from records import ALERT, APPLICATION_DATA, HANDSHAKE, RecordClient
 from running import ROOT, Running, context, serving
 
 from ca.certificates import make
@@ -76,6 +77,29 @@ def answering(tcp: socket.socket, client: ssl.SSLContext) -> tuple[ssl.SSLObject
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", [None, "client-expired"])
+def test_a_refused_client_that_waits_has_the_end_right_after_the_alert(
+    serve: Callable[..., Running], loop: str, version: ssl.TLSVersion, name: str | None
+) -> None:
+    """RFC 8446 6.2: the server closes at once. The quickest of some, since a busy machine only adds time."""
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="60")
+    client = context(running, name)
+    client.minimum_version = client.maximum_version = version
+    waits = []
+    for _ in range(5):
+        with socket.create_connection(("localhost", running.port), 10) as tcp:
+            _, _, outgoing = answering(tcp, client)
+            tcp.sendall(outgoing.read())
+            came, data = time.monotonic(), b""
+            while more := tcp.recv(65536):
+                came, data = time.monotonic(), data + more
+            waits.append(time.monotonic() - came)
+            assert data  # the alert
+    assert min(waits) < 0.1, waits
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_refused_client_that_stays_is_hung_up_on(serve: Callable[..., Running], loop: str) -> None:
     """It never closes: the server ends the connection soon, long before the handshake's time limit."""
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="60")
@@ -83,10 +107,13 @@ def test_a_refused_client_that_stays_is_hung_up_on(serve: Callable[..., Running]
         _, _, outgoing = answering(tcp, context(running))
         tcp.sendall(outgoing.read())  # the empty Certificate and Finished, and nothing after
         start = time.monotonic()
-        tcp.settimeout(4 * LINGER_S)
         while tcp.recv(65536):
             pass
-        assert time.monotonic() - start < 2 * LINGER_S
+        with suppress(OSError):  # its end of the connection is still open for what the client sends
+            while time.monotonic() - start < 4 * LINGER_S:
+                tcp.sendall(b"x")
+                time.sleep(0.05)
+        assert LINGER_S / 2 < time.monotonic() - start < 2 * LINGER_S
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -128,6 +155,76 @@ def test_a_refused_client_is_not_heard_for_ever(serve: Callable[..., Running], l
         while time.monotonic() - start < LINGER_S:
             sent += tcp.send(b"GET / HTTP/1.1\r\n" * 1024)
     assert time.monotonic() - start < LINGER_S, sent
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_corrupt_record_after_the_handshake_has_its_alert(
+    serve: Callable[..., Running], tmp_path: Path, loop: str, version: ssl.TLSVersion
+) -> None:
+    """RFC 8446 5.2, RFC 5246 7.2.2. With stock the connection ends without one."""
+    reasons = {}
+    for server in Server:
+        client = record_client(serve(Mode.REQUIRED, server, UVICORN_LOOP=loop), tmp_path, version)
+        with client.tcp:
+            record = bytearray(client.application_data(b"GET /healthz HTTP/1.1\r\n"))
+            record[-1] ^= 1
+            client.tcp.sendall(record)
+            reasons[server] = client.answer()
+    assert reasons == {Server.EXPLAINED: "SSLV3_ALERT_BAD_RECORD_MAC", Server.STOCK: None}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("in_request", [False, True])
+@pytest.mark.parametrize(
+    ("content_type", "content", "alert"),
+    [
+        (HANDSHAKE, b"\x18\0\0\1\2", "illegal_parameter"),  # KeyUpdate: request_update is 0 or 1, RFC 8446 4.6.3
+        (HANDSHAKE, b"\x18\0\0\0", "decode_error"),  # and is there
+        (HANDSHAKE, b"\x18\0\0\1\0" * 2, "unexpected_message"),  # and the last of its record, 5.1
+        (HANDSHAKE, b"", "unexpected_message"),  # 5.4: no record without content
+        (ALERT, b"", "unexpected_message"),
+        (99, b"?", "unexpected_message"),  # 5.1: an unknown content type
+    ],
+)
+def test_a_wrong_message_after_the_handshake_has_its_alert(
+    serve: Callable[..., Running],
+    tmp_path: Path,
+    loop: str,
+    in_request: bool,
+    content_type: int,
+    content: bytes,
+    alert: str,
+) -> None:
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    client = record_client(running, tmp_path, ssl.TLSVersion.TLSv1_3)
+    with client.tcp:
+        if in_request:  # the server waits for the rest of the head, and keeps what it has
+            client.tcp.sendall(client.encrypted(APPLICATION_DATA, b"GET /healthz HTTP/1.1\r\n"))
+        client.tcp.sendall(client.encrypted(content_type, content))
+        start = time.monotonic()
+        reason = client.answer()
+        assert time.monotonic() - start < LINGER_S
+        assert reason
+        assert alert_of_reason(reason) == alert
+        peer = ":".join(map(str, client.tcp.getsockname()[:2]))
+    assert re.search(rf"WARNING tls_error peer={peer} reason=\w+", running.log.read_text())
+    assert get(running, "client-good").status == 200
+
+
+def test_good_records_made_by_hand_are_answered(serve: Callable[..., Running], tmp_path: Path) -> None:
+    client = record_client(serve(Mode.REQUIRED), tmp_path, ssl.TLSVersion.TLSv1_3)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with client.tcp:
+        client.tcp.sendall(client.encrypted(APPLICATION_DATA, request))
+        assert client.answer() is None
+    assert client.received.startswith(b"HTTP/1.1 204")
+
+
+def record_client(running: Running, folder: Path, version: ssl.TLSVersion) -> RecordClient:
+    client = context(running, "client-good")
+    client.minimum_version = client.maximum_version = version
+    return RecordClient(socket.create_connection(("localhost", running.port), 10), client, folder / "keys")
 
 
 @pytest.mark.parametrize("loop", LOOPS)

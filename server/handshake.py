@@ -3,27 +3,22 @@
 asyncio and uvloop close the socket of a failed handshake before OpenSSL's alert is flushed (python/cpython#98078),
 so the client of a plain Uvicorn sees a closed connection. The cure is `SSLContext.sslobject_class`, a
 documented hook: raising "want read" once makes the event loop flush what is waiting. `server.context` makes contexts
-that use it; `server.loop` makes the peer's address known.
+that use it; `server.acceptor` makes the peer's address known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
-import time
 from collections.abc import Callable, MutableMapping
-from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakKeyDictionary
 
 from server import messages
+from server.connection import CONNECTION, Connection
 from server.log import event
 from server.peer import client_chain, subject_in_words
-from server.record import Recording
 from server.revocation import Judge, Problem
 
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
@@ -32,62 +27,6 @@ DRAIN_LIMIT_BYTES = 256 * 1024  # about what it may still send: OpenSSL takes ch
 # the refused. SSL_OP_NO_RX_CERTIFICATE_COMPRESSION, which Python does not name; older versions ignore it.
 _NO_COMPRESSED_CERTIFICATES = 1 << 33
 
-
-@dataclass(eq=False)
-class Connection:
-    """An accepted connection: the peer's address, as `socket.accept` returns it, the socket, and its recording.
-
-    heard_at: when the client was last heard, by `time.monotonic`; first, when it was accepted.
-    answered: whether the server has answered its ClientHello.
-    refused: whether the handshake has failed, and its alert is on its way.
-    """
-
-    address: Any
-    socket: socket.socket
-    recording: Recording | None = None
-    heard_at: float = field(default_factory=time.monotonic)
-    answered: bool = False
-    refused: bool = False
-
-    @property
-    def peer(self) -> str:
-        """`address:port`, or what a UNIX socket has instead."""
-        return ":".join(map(str, self.address[:2])) if isinstance(self.address, tuple) else repr(self.address)
-
-    def heard_now(self) -> None:
-        """Note that the client was heard."""
-        self.heard_at = time.monotonic()
-
-    def is_silent_for(self, seconds: float) -> bool:
-        """Tell whether nothing has come for so long, and nothing waits to be read either."""
-        return time.monotonic() - self.heard_at >= seconds and self._waiting_input() is None
-
-    def has_left(self) -> bool:
-        """Tell whether the client has closed the connection, or it is broken, and nothing is left to read."""
-        return self._waiting_input() == b""
-
-    def _waiting_input(self) -> bytes | None:
-        """Return the first byte that waits to be read, an empty one at the end, and None if there is none yet."""
-        try:
-            return self.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-
-    def end_writing(self) -> None:
-        """Send FIN behind what was sent; what the client still sends can be read."""
-        with suppress(OSError):  # ended already
-            self.socket.shutdown(socket.SHUT_WR)
-
-    def hang_up(self) -> None:
-        """End the connection under whoever serves it."""
-        with suppress(OSError):  # ended already
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-
-# Set by `server.loop` for the task, and so the callbacks, of each connection.
-CONNECTION: ContextVar[Connection | None] = ContextVar("CONNECTION", default=None)
 
 # Where a connection goes when its handshake is over: every record of every request would call back, a tenth of the
 # rate. The setter is `ssl`'s own, for server names; the session and what was verified stay with the connection.

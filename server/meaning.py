@@ -55,7 +55,7 @@ _REASONS = {
 _OUTCOMES = {
     "lost": "The connection ended before the handshake was over: the client left, and did not say why.",
     "timeout": "The client did not finish its handshake in time.",
-    "turned_away": "Too many handshakes were going on: this one, the oldest, gave way to a newcomer.",
+    "turned_away": "Too many connections were open: this client was silent, and gave way to a newcomer.",
 }
 
 

@@ -49,7 +49,7 @@ class LabSettings:
     tickets: LAB_SESSION_TICKETS, let clients resume sessions (and with them skip verification).
     handshake_timeout_s: LAB_HANDSHAKE_TIMEOUT_S, how long a client may take for its handshake.
     head_timeout_s: LAB_REQUEST_HEAD_TIMEOUT_S, how long from the handshake to the end of a request's head.
-    max_handshakes: LAB_MAX_HANDSHAKES, how many may be in progress; at this bound the oldest gives way.
+    max_handshakes: LAB_MAX_HANDSHAKES, how many may be in progress: further clients wait.
     crl: LAB_CRL, a PEM file of certificate revocation lists, or None to check none.
     crl_check: LAB_CRL_CHECK, look up the `leaf` alone, or every certificate of the `chain`.
     handshake_log: LAB_HANDSHAKE_LOG, keep the last 500 handshakes for `GET /handshakes`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import math
 import re
 import resource
 import socket
@@ -12,10 +13,13 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 from lists import authority
@@ -32,6 +36,7 @@ pytestmark = pytest.mark.live
 LOOPS = ("asyncio", "uvloop")
 BOTH = pytest.mark.parametrize("loop", LOOPS)
 REFUSED, IDLE, AT_ONCE = (5000, 5000, 500) if THOROUGH else (2000, 2000, 500)
+RUSH, RUSHES = 1000, 5
 FLAT_BYTES = 20 << 20
 LIMIT_S = 0.5
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -238,6 +243,113 @@ async def rush(running: Running, count: int, tls: ssl.SSLContext | None) -> int:
             else:
                 result[1].transport.abort()
     return failed
+
+
+async def good_rush(running: Running, count: int) -> tuple[float, Counter[str]]:
+    """Have so many good clients at once ask once each; return the seconds until the last ended, and the failures."""
+    tls = context(running, "client-good")
+
+    async def ask() -> str:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", running.port, ssl=tls, server_hostname="localhost", ssl_handshake_timeout=120
+        )
+        try:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return (await reader.readline()).decode()
+        finally:
+            writer.transport.abort()
+
+    start = time.perf_counter()
+    answers = await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
+    lasted_s = time.perf_counter() - start
+    return lasted_s, Counter(str(a) or repr(a) for a in answers if not str(a).startswith("HTTP/1.1 204"))
+
+
+@pytest.mark.alone
+@BOTH
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_rush_of_good_clients_loses_none_and_lasts_no_longer_than_with_stock(
+    state: Path, tmp_path: Path, loop: str, workers: str
+) -> None:
+    """The quickest of some rounds, in which the two take turns: what else the machine does only adds time."""
+    environ = {"UVICORN_LOOP": loop, "UVICORN_WORKERS": workers, "UVICORN_ACCESS_LOG": "0"}
+    quickest = dict.fromkeys(Server, math.inf)
+    for _ in range(RUSHES):
+        for server in Server:
+            with serving(state, tmp_path / f"{server}.log", Mode.REQUIRED, server, **environ) as running:
+                lasted_s, lost = asyncio.run(good_rush(running, RUSH))
+                assert not lost, running.log.read_text()[-2000:]
+                quickest[server] = min(quickest[server], lasted_s)
+        ratio = quickest[Server.EXPLAINED] / quickest[Server.STOCK]
+        print(f"{loop}, {workers} workers: {quickest}, ratio {ratio:.2f}")
+        if ratio <= 1.5:
+            return
+    raise AssertionError(f"{ratio:.2f} times as long as stock")
+
+
+@LINUX
+@BOTH
+@pytest.mark.parametrize(("descriptors", "limit"), [(None, "20"), (128, "200")], ids=["few places", "few descriptors"])
+def test_good_clients_wait_where_there_is_no_room(
+    state: Path, tmp_path: Path, loop: str, descriptors: int | None, limit: str
+) -> None:
+    environ = {"UVICORN_LOOP": loop, "LAB_MAX_HANDSHAKES": limit}
+    with serving(state, tmp_path / "server.log", Mode.REQUIRED, descriptors=descriptors, **environ) as running:
+        _, lost = asyncio.run(good_rush(running, 150))
+        assert not lost
+        said = running.log.read_text()
+    assert "turned_away" not in said
+    if descriptors:
+        assert f'accept_paused fact="{descriptors * 3 // 4} descriptors are in use"' in said
+
+
+@pytest.mark.alone
+@BOTH
+@pytest.mark.parametrize("silent", ["says nothing", "says half a hello", "says hello"])
+def test_a_good_client_is_served_beside_silent_and_refused_ones(
+    state: Path, tmp_path: Path, loop: str, silent: str
+) -> None:
+    """400 silent connections, twice as many as there are places, and one after another that is refused and stays."""
+    with ExitStack() as stack:
+        running = stack.enter_context(
+            serving(state, tmp_path / "server.log", Mode.REQUIRED, UVICORN_LOOP=loop, UVICORN_ACCESS_LOG="0")
+        )
+        good(running)
+        sent = {"says nothing": b"", "says half a hello": b"\x16\x03\x01\x02\x00\x01", "says hello": client_hello()}
+        for _ in range(400):
+            stack.enter_context(tcp(running)).sendall(sent[silent])
+        times = []
+        stop = Event()
+        refusing = stack.enter_context(ThreadPoolExecutor())
+        stack.callback(stop.set)
+        refused = refusing.submit(refuse_until, running, stop)
+        for _ in range(20):
+            times.append(good(running))
+            time.sleep(0.02)
+        stop.set()
+        assert refused.result() > 20
+    assert statistics.median(times) < 1, times
+    assert sorted(times)[-2] < 1, times  # the first may wait for silent ones that have just come
+
+
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def refuse_until(running: Running, stop: Event) -> int:
+    """Be one client after another that is refused and does not close; return how many."""
+    expired = context(running, "client-expired")
+    with ExitStack() as stack:
+        count = 0
+        while not stop.is_set():
+            connection = stack.enter_context(tcp(running))
+            with suppress(OSError):
+                stack.enter_context(expired.wrap_socket(connection, server_hostname="localhost"))
+            count += 1
+    return count
 
 
 @LINUX

@@ -32,12 +32,13 @@ _TICK_S = 1.0
 _LOOK_S = 0.1  # how often to look for places, if somebody waits
 _RETRY_S = 0.02  # how soon to look again whether a connection may be accepted
 _SAY_S = 60.0  # how often to say that none is
-# When others wait, a client that is silent for _SILENT_S does not count among the handshakes in progress, of which
-# there may then be _MOST times as many. Beyond that, or where descriptors are short, it gives way after one of these
-# times: before and after the server has answered its ClientHello, and when it has been refused. A rush can keep good
-# clients busy for longer than a network does.
-_SILENT_S, _ANSWER_S, _REFUSED_S = 0.25, 2.0, 0.1
+# When others wait, a client that is silent for _SILENT_S does not count among the handshakes in progress, and there
+# may then be _MOST times as many. Beyond that, or where descriptors are short, it gives way after another of these
+# times: it has sent no whole ClientHello, owes an answer to the server's flight, or has been refused. A rush can keep
+# good clients busy for longer than a network does.
+_SILENT_S = 0.25
 _MOST = 5
+_HELLO_S, _ANSWER_S, _REFUSED_S = 1.0, 2.0, 0.1
 _MAX_SILENT = 2048  # have sent nothing; Uvicorn's backlog
 _RESERVED_DESCRIPTORS = 64  # for the log, the files that are followed, and what the application opens
 _QUIET = 16
@@ -189,9 +190,9 @@ class TlsAcceptor:
         self._begin()
 
     def _evict_silent(self) -> bool:
-        """End the oldest connection whose client has sent nothing for _SILENT_S; return whether there was one."""
+        """End the oldest connection whose client has sent nothing for _HELLO_S; return whether there was one."""
         oldest = next(iter(self._silent), None)
-        if oldest is None or not oldest.is_silent_for(_SILENT_S):
+        if oldest is None or not oldest.is_silent_for(_HELLO_S):
             return False
         self._turned_away += 1
         self._drop(oldest, "turned_away")
@@ -204,7 +205,7 @@ class TlsAcceptor:
         works on its answer.
         """
         for task, connection in self._securing.items():
-            limit_s = _REFUSED_S if connection.refused else _ANSWER_S if connection.answered else _SILENT_S
+            limit_s = _REFUSED_S if connection.refused else _ANSWER_S if connection.answered else _HELLO_S
             if connection.is_silent_for(min(limit_s, self._timeout_s)):
                 if not connection.refused:
                     self._turned_away += 1

@@ -107,7 +107,7 @@ class ExplainedHandshake(ssl.SSLObject):
             raise
         except ssl.SSLError as error:
             self._log(error, connection)
-            if isinstance(error, NoLongerGoodError):  # too late for an alert
+            if isinstance(error, NoLongerGoodError) or not self._has_output:  # too late for an alert, or none is due
                 raise
             self._fail(error)
         if connection:
@@ -134,12 +134,13 @@ class ExplainedHandshake(ssl.SSLObject):
             self._drain()
         try:
             return operation(*arguments)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
         except ssl.SSLError as error:
-            if self._has_output:
-                peer = self._connection.peer if self._connection else None
-                event(logging.WARNING, "tls_error", peer=peer, reason=error.reason or str(error))
+            if (
+                error.errno != ssl.SSL_ERROR_SSL or not self._has_output
+            ):  # no failure, or no alert is due
+                raise
+            peer = self._connection.peer if self._connection else None
+            event(logging.WARNING, "tls_error", peer=peer, reason=error.reason or str(error))
             self._fail(error)
 
     @property
@@ -147,9 +148,7 @@ class ExplainedHandshake(ssl.SSLObject):
         return bool(self.outgoing and self.outgoing.pending)
 
     def _fail(self, error: ssl.SSLError) -> NoReturn:
-        """Have the event loop send the alert, if there is one, then send FIN, and drain what still comes."""
-        if not self._has_output:
-            raise error
+        """Have the event loop send the alert, then send FIN, and drain what still comes."""
         self._failure = error.with_traceback(None)
         if self._connection:
             self._connection.refused = True

@@ -100,6 +100,25 @@ def test_a_refused_client_that_waits_has_the_end_right_after_the_alert(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_refused_client_that_reads_late_gets_its_alert(
+    serve: Callable[..., Running], loop: str, version: ssl.TLSVersion
+) -> None:
+    """After the server has closed: the alert waits in the client's kernel."""
+    running = serve(Mode.REQUIRED, UVICORN_LOOP=loop)
+    client = context(running, "client-expired")
+    client.minimum_version = client.maximum_version = version
+    with socket.create_connection(("localhost", running.port), 10) as tcp:
+        tls, incoming, outgoing = answering(tcp, client)
+        tcp.sendall(outgoing.read())
+        time.sleep(1.5 * LINGER_S)
+        incoming.write(tcp.recv(65536))
+        with pytest.raises(ssl.SSLError) as refused:
+            tls.read(1) if version is ssl.TLSVersion.TLSv1_3 else tls.do_handshake()
+    assert alert_of_reason(refused.value.reason) == "certificate_expired"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_refused_client_that_stays_is_hung_up_on(serve: Callable[..., Running], loop: str) -> None:
     """It never closes: the server ends the connection soon, long before the handshake's time limit."""
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="60")

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from server import log, record
-from server.files import certificates, check_whole, has_others, load_context
+from server.files import certificates, check_whole, leaf_of, load_context, trust
 from server.handshake import ExplainedHandshake, HandshakeTerms, explained
 from server.log import event
 from server.peer import subject_in_words
@@ -175,12 +175,10 @@ class LiveContext(ssl.SSLContext):
             context.options |= ssl.OP_NO_TICKET
         anchors = certificates(config.ssl_ca_certs)
         lists = self._check_lists(context, anchors)
-        every = not has_others(config.ssl_ca_certs, anchors)
+        every = len(anchors) == context.cert_store_stats()["x509"]
         judge = Judge(anchors, lists, chain=lab.crl_check == "chain", every_anchor=every)
         explained(context, judge, self.terms)
-        leaves = certificates(config.ssl_certfile)
-        known = leaves and not has_others(config.ssl_certfile, leaves)  # or the first may be no leaf
-        return Loaded(context, judge, leaves[0] if known else None, stamp)
+        return Loaded(context, judge, leaf_of(str(config.ssl_certfile)), stamp)
 
     def _check_lists(
         self, context: ssl.SSLContext, anchors: Sequence[x509.Certificate]
@@ -188,7 +186,7 @@ class LiveContext(ssl.SSLContext):
         if not self.lab.crl:
             return None
         lists = load_lists(self.lab.crl, anchors)
-        context.load_verify_locations(self.lab.crl)
+        trust(context, self.lab.crl)
         if self.lab.crl_check == "chain":
             # With PARTIAL_CHAIN OpenSSL finds no list for an intermediate that is trusted itself: code 3 for everybody.
             context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_PARTIAL_CHAIN) | ssl.VERIFY_CRL_CHECK_CHAIN
@@ -208,7 +206,7 @@ class LiveContext(ssl.SSLContext):
             certificate=subject_in_words(leaf.public_bytes(Encoding.DER)) if leaf else None,
             serial=f"{leaf.serial_number:x}" if leaf else None,
             expires=leaf.not_valid_after_utc.isoformat() if leaf else None,
-            trust_anchors=len(judge.anchors) or None,
+            trust_anchors=self.loaded.context.cert_store_stats()["x509"] or None,
             crls=None if judge.lists is None else len(judge.lists),
             crl_check=self.lab.crl_check if self.lab.crl else None,
         )

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
+from server.files import REVOCATION_LIST, blocks
 from server.peer import UNREADABLE
 
-_BEGIN = b"-----BEGIN X509 CRL-----"
 # OpenSSL's X509_V_ERR numbers.
 _UNSPECIFIED, _EXPIRED, _NO_CRL, _CRL_EXPIRED, _REVOKED, _UNTRUSTED = 1, 10, 3, 12, 23, 20
 
@@ -93,15 +93,14 @@ def load_lists(path: Path, anchors: Sequence[x509.Certificate]) -> list[x509.Cer
         ValueError: it has none, or another block (OpenSSL would trust a certificate), or a list that can't be read, or
             that carries the name of a trust anchor and not its signature; the file is named.
     """
-    data = path.read_bytes()
-    if data.count(b"-----BEGIN ") != data.count(_BEGIN):
+    found = blocks(path)
+    if any(block.label != REVOCATION_LIST for block in found):
         fact = "something besides revocation lists in it, and OpenSSL would trust a certificate"
-        raise ValueError(f"{path}: {fact}; keep these: sed -n '/BEGIN X509 CRL/,/END X509 CRL/p' {path}")
-    parts = data.split(_BEGIN)[1:]
-    if not parts:
+        raise ValueError(f"{path}: {fact}; keep these: sed -n '/^-----BEGIN X509 CRL/,/^-----END X509 CRL/p' {path}")
+    if not found:
         raise ValueError(f"{path}: no revocation list (PEM, X509 CRL) in it")
     try:
-        lists = [x509.load_pem_x509_crl(_BEGIN + part) for part in parts]
+        lists = [x509.load_der_x509_crl(block.content) for block in found]
         for crl in lists:
             issuers = [a for a in anchors if a.subject == crl.issuer and _key_id(crl) in (None, _own_key_id(a))]
             if issuers and not any(crl.is_signature_valid(a.public_key()) for a in issuers):  # type: ignore[arg-type]

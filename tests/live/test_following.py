@@ -162,7 +162,7 @@ def test_a_list_of_another_issuer_refuses_everybody_and_the_log_says_so(state: P
         (
             "UVICORN_SSL_CA_CERTS",
             lambda pem: _cut_where_a_block_begins(pem),
-            "2 PEM blocks begin and 1 end\n  try: make up",
+            "a PEM block begins here, and the line does not end with -----\n  try: make up",
         ),
     ],
 )
@@ -281,6 +281,43 @@ def test_a_removed_trust_anchor_ends_connections_and_sessions(state: Path, tmp_p
             with pytest.raises((http.client.HTTPException, OSError)):
                 ask(connection)
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "comment_out",
+    [
+        lambda pem: pem.replace(b"-----BEGIN", b"#-----BEGIN"),
+        lambda pem: b"".join(b"# " + line + b"\n" for line in pem.splitlines()),
+        lambda pem: b"".join(b"    " + line + b"\n" for line in pem.splitlines()),
+        lambda _: b"",
+    ],
+    ids=["# before BEGIN", "# before each line", "indented", "deleted"],
+)
+def test_a_trust_anchor_that_is_commented_out_is_removed(
+    state: Path, tmp_path: Path, comment_out: Callable[[bytes], bytes]
+) -> None:
+    """OpenSSL takes a block only where BEGIN starts a line. Those before and behind it stay, and so does a client."""
+    clients, other, stays = (authority(state, f"{n}-intermediate") for n in ("validation", "public", "untrusted"))
+    stranger = make(client_leaf("client-new", issuer="untrusted-intermediate"), stays)
+    Store(tmp_path).write(tmp_path / "client-new", stranger)
+    with following(state, tmp_path) as (running, tls):
+        client = context(running)
+        client.load_cert_chain(tmp_path / "client-new/fullchain.pem", tmp_path / "client-new/privkey.pem")
+        before, after = other.cert_pem(), stays.cert_pem()
+        write_file(tls / "validation_fullchain.pem", before + clients.cert_pem() + after)
+        wait_for(running, "tls_reloaded .*trust_anchors=3")
+        removed, kept = connect(running, context(running, "client-good")), connect(running, client)
+        assert ask(removed) == ask(kept) == 200
+        write_file(tls / "validation_fullchain.pem", before + comment_out(clients.cert_pem()) + after)
+        wait_for(running, "tls_reloaded .*trust_anchors=2")
+        assert alert(running, context(running, "client-good")) == "unknown_ca"
+        assert ask(kept) == 200
+        if hasattr(ssl.SSLObject, "get_verified_chain"):  # before 3.13 Python knows the leaf alone
+            wait_for(running, 'connection_ended .*subject="CN=client-good,O=mTLS Lab" verify_code=20')
+            with pytest.raises((http.client.HTTPException, OSError)):
+                ask(removed)
+        for connection in (removed, kept):
+            connection.close()
 
 
 @pytest.mark.parametrize(("loop", "workers"), [("asyncio", "1"), ("uvloop", "1"), ("uvloop", "2")])

@@ -28,7 +28,7 @@ from server.handshake import ExplainedHandshake, HandshakeTerms, explained
 from server.log import event
 from server.peer import subject_in_words
 from server.protocol import WithTls
-from server.revocation import Judge, is_about, is_early, is_stale, load_lists
+from server.revocation import Judge, is_about, is_current, is_early, is_partial, is_stale, key_of, load_lists
 from server.settings import LabSettings, lab_settings
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of TLS 1.3 all are
@@ -156,7 +156,7 @@ class LiveContext(ssl.SSLContext):
     def _load(self) -> Loaded:
         config, lab = self.config, self.lab
         stamp = self._stamp()
-        check_whole(self._paths)
+        check_whole(path for path in self._paths if path != lab.crl)  # which is read below
         context = load_context(
             str(config.ssl_certfile),
             str(config.ssl_keyfile) if config.ssl_keyfile else None,
@@ -185,8 +185,14 @@ class LiveContext(ssl.SSLContext):
     ) -> list[x509.CertificateRevocationList] | None:
         if not self.lab.crl:
             return None
-        lists = load_lists(self.lab.crl, anchors)
+        lists = load_lists(self.lab.crl, anchors, self.config.ssl_ca_certs)
+        trusted = context.cert_store_stats()["x509"]
         trust(context, self.lab.crl)
+        stats = context.cert_store_stats()
+        if (stats["crl"], stats["x509"]) != (len(lists), trusted):
+            raise ValueError(
+                f"{self.lab.crl}: OpenSSL finds something else in it than the {len(lists)} lists read here"
+            )
         if self.lab.crl_check == "chain":
             # With PARTIAL_CHAIN OpenSSL finds no list for an intermediate that is trusted itself: code 3 for everybody.
             context.verify_flags = (context.verify_flags & ~ssl.VERIFY_X509_PARTIAL_CHAIN) | ssl.VERIFY_CRL_CHECK_CHAIN
@@ -217,27 +223,25 @@ class LiveContext(ssl.SSLContext):
 
     def _log_expiry(self) -> None:
         now = datetime.now(UTC)
-        leaf, lists = self.loaded.leaf, self.loaded.judge.lists
+        leaf, judge = self.loaded.leaf, self.loaded.judge
         if leaf and leaf.not_valid_after_utc < now:
             event(logging.WARNING, "certificate_expired", file=self.config.ssl_certfile, since=leaf.not_valid_after_utc)
         elif leaf and leaf.not_valid_after_utc - now < _SOON:
             until = leaf.not_valid_after_utc
             event(logging.WARNING, "certificate_expires_soon", file=self.config.ssl_certfile, until=until)
-        for crl in lists or ():
-            issuer = crl.issuer.rfc4514_string()
+        for crl in judge.lists_in_force(now):
+            named = {"file": self.lab.crl, "issuer": crl.issuer.rfc4514_string(), "key": key_of(crl)}
+            whose = "that it is about" if is_partial(crl) else "below this CA" if judge.chain else "of this CA"
+            refused = f"every client certificate {whose} is refused"
             if is_stale(crl, now):
-                fact = "every client below its issuer is refused (verify error 12) until there is a new list"
-                since = crl.next_update_utc
-                event(logging.ERROR, "crl_expired", file=self.lab.crl, issuer=issuer, since=since, fact=fact)
+                fact = f"{refused} (verify error 12) until there is a new list"
+                event(logging.ERROR, "crl_expired", **named, since=crl.next_update_utc, fact=fact)
             elif is_early(crl, now):
-                fact = "every client below its issuer is refused (verify error 11) until then; perhaps a clock is wrong"
-                until = crl.last_update_utc
-                event(logging.ERROR, "crl_not_yet_valid", file=self.lab.crl, issuer=issuer, until=until, fact=fact)
+                fact = f"{refused} (verify error 11) until then; perhaps a clock is wrong"
+                event(logging.ERROR, "crl_not_yet_valid", **named, until=crl.last_update_utc, fact=fact)
             elif crl.next_update_utc and crl.next_update_utc - now < _SOON / 7:
-                until = crl.next_update_utc
-                event(logging.WARNING, "crl_expires_soon", file=self.lab.crl, issuer=issuer, until=until)
-        judge = self.loaded.judge
-        if lists is not None and judge.every_anchor and not any(is_about(crl, judge.anchors) for crl in lists):
+                event(logging.WARNING, "crl_expires_soon", **named, until=crl.next_update_utc)
+        if judge.lists is not None and judge.every_anchor and not any(is_about(c, judge.anchors) for c in judge.lists):
             fact = "it has no list of a CA in the trust file: every client of these is refused (verify error 3)"
             event(logging.ERROR, "crl_of_another_issuer", file=self.lab.crl, fact=fact)
 
@@ -245,16 +249,18 @@ class LiveContext(ssl.SSLContext):
 def _refuse_worse(new: Judge, old: Judge) -> None:
     """Refuse lists that would lock out everybody whom the old ones let in.
 
+    Where one CA of several has a current list, the new ones are taken: what it revokes must not wait for the others.
+
     Raises:
-        ValueError: the new ones have expired, or are none of the CAs in the trust file, and the old ones were good.
+        ValueError: no CA in the trust file has a current list among the new ones, and one had among the old ones.
     """
     now = datetime.now(UTC)
 
-    def good(judge: Judge) -> bool:
+    def lets_in(judge: Judge) -> bool:
         ours = [crl for crl in judge.lists or () if is_about(crl, judge.anchors) or not judge.every_anchor]
-        return bool(ours) and not any(is_stale(crl, now) or is_early(crl, now) for crl in ours)
+        return any(is_current(crl, now) for crl in ours)
 
-    if new.lists is not None and good(old) and not good(new):
+    if new.lists is not None and lets_in(old) and not lets_in(new):
         raise ValueError("the new revocation lists have expired, or are of no CA in the trust file, or not valid yet")
 
 

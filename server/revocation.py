@@ -6,20 +6,26 @@ same rules: notAfter, and the certificate revocation lists (RFC 5280 5) that the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import ExtensionOID
 
 from server.files import REVOCATION_LIST, blocks
 from server.peer import UNREADABLE
 
+_Folded = tuple[frozenset[tuple[x509.ObjectIdentifier, bytes]], ...]
+_Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 # OpenSSL's X509_V_ERR numbers.
-_UNSPECIFIED, _EXPIRED, _NO_CRL, _CRL_EXPIRED, _REVOKED, _UNTRUSTED = 1, 10, 3, 12, 23, 20
+_UNSPECIFIED, _NO_CRL, _EXPIRED, _UNTRUSTED, _REVOKED = 1, 3, 10, 20, 23
+_CRL_EARLY, _CRL_EXPIRED, _CRL_SCOPE = 11, 12, 44
+# The critical extensions of a list that OpenSSL knows.
+_KNOWN = (x509.IssuingDistributionPoint, x509.AuthorityKeyIdentifier, x509.DeltaCRLIndicator)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,9 @@ class Judge:
             every_anchor: the anchors are all that OpenSSL has; if not, nobody's is missed.
         """
         self.anchors, self.lists, self.chain, self.every_anchor = tuple(anchors), lists, chain, every_anchor
+        self._lists_of: dict[_Folded, list[x509.CertificateRevocationList]] = {}
+        for crl in lists or ():
+            self._lists_of.setdefault(_folded(crl.issuer), []).append(crl)
 
     def problem(self, certificates: Sequence[bytes], now: datetime | None = None) -> Problem | None:
         """Return what is wrong with a chain (DER, leaf first; the leaf alone if that is all that is known), or None.
@@ -68,30 +77,40 @@ class Judge:
             return Problem(_UNTRUSTED, "its trust anchor was removed")
         if self.lists is None:
             return None
-        looked_up = [c for c in chain if c.issuer != c.subject] if self.chain else chain[:1]
-        return next(filter(None, (self._revoked(certificate, now) for certificate in looked_up)), None)
+        pairs = list(zip(chain, [*chain[1:], None], strict=True))  # each with its issuer, None if that is not known
+        looked_up = [(c, issuer) for c, issuer in pairs if c.issuer != c.subject] if self.chain else pairs[:1]
+        return next(filter(None, (self._revoked(c, issuer, now) for c, issuer in looked_up)), None)
 
-    def _revoked(self, certificate: x509.Certificate, now: datetime) -> Problem | None:
-        lists = [crl for crl in self.lists or () if crl.issuer == certificate.issuer and _by_key_of(crl, certificate)]
-        if not lists:
-            return Problem(_NO_CRL, "unable to get certificate CRL")
-        if any(crl.get_revoked_certificate_by_serial_number(certificate.serial_number) for crl in lists):
-            return Problem(_REVOKED, "certificate revoked")
-        if all(is_stale(crl, now) for crl in lists):
-            return Problem(_CRL_EXPIRED, "CRL has expired")
-        return None
+    def _revoked(self, certificate: x509.Certificate, issuer: x509.Certificate | None, now: datetime) -> Problem | None:
+        lists = self._lists_of.get(_folded(certificate.issuer), [])
+        key = (_own_key_id(issuer) if issuer else None) or _key_id(certificate)
+        # If the key is not known, all keys of the name are looked at: a revocation must not be missed.
+        keys = {key} if key else {_key_id(crl) for crl in lists} or {None}
+        found = (_look_up(certificate, [c for c in lists if _is_same_key(_key_id(c), key)], now) for key in keys)
+        return next(filter(None, found), None)
+
+    def lists_in_force(self, now: datetime) -> list[x509.CertificateRevocationList]:
+        """Return the lists that have no better one beside them: of each CA the newest current one, or the newest."""
+        return [
+            crl
+            for lists in self._lists_of.values()
+            for crl in lists
+            if crl is max((other for other in lists if _is_instead(other, crl)), key=lambda other: _rank(other, now))
+        ]
 
     def _anchored(self, certificate: x509.Certificate) -> bool:
         return any(certificate == anchor or _signed_by(certificate, anchor) for anchor in self.anchors)
 
 
-def load_lists(path: Path, anchors: Sequence[x509.Certificate]) -> list[x509.CertificateRevocationList]:
-    """Read the revocation lists of a PEM file.
+def load_lists(
+    path: Path, anchors: Sequence[x509.Certificate], trust_file: str | os.PathLike[str] | None = None
+) -> list[x509.CertificateRevocationList]:
+    """Read the revocation lists of a PEM file, and those in the trust file, which OpenSSL uses too; each once.
 
     Raises:
-        OSError: it can't be read.
-        ValueError: it has none, or another block (OpenSSL would trust a certificate), or a list that can't be read, or
-            that carries the name of a trust anchor and not its signature; the file is named.
+        OSError: a file can't be read.
+        ValueError: it has none, or another block (OpenSSL would trust a certificate), or a list that can't be read or
+            used, or that carries the name of a trust anchor and not its signature; the file is named.
     """
     found = blocks(path)
     if any(block.label != REVOCATION_LIST for block in found):
@@ -99,49 +118,151 @@ def load_lists(path: Path, anchors: Sequence[x509.Certificate]) -> list[x509.Cer
         raise ValueError(f"{path}: {fact}; keep these: sed -n '/^-----BEGIN X509 CRL/,/^-----END X509 CRL/p' {path}")
     if not found:
         raise ValueError(f"{path}: no revocation list (PEM, X509 CRL) in it")
+    before = [block for block in blocks(trust_file) if block.label == REVOCATION_LIST] if trust_file else []
+    files = {block.content: trust_file for block in before}
+    for block in found:
+        files.setdefault(block.content, path)
+    return [_read(content, file, anchors) for content, file in files.items()]
+
+
+def _read(
+    content: bytes, file: str | os.PathLike[str] | None, anchors: Sequence[x509.Certificate]
+) -> x509.CertificateRevocationList:
     try:
-        lists = [x509.load_der_x509_crl(block.content) for block in found]
-        for crl in lists:
-            issuers = [a for a in anchors if a.subject == crl.issuer and _key_id(crl) in (None, _own_key_id(a))]
-            if issuers and not any(crl.is_signature_valid(a.public_key()) for a in issuers):  # type: ignore[arg-type]
-                raise ValueError(f"the list of {crl.issuer.rfc4514_string()} is not signed by it")
+        crl = x509.load_der_x509_crl(content)
+        issuers = [anchor for anchor in anchors if is_about(crl, [anchor])]
+        fact = _unusable(crl)
+        if issuers and not any(crl.is_signature_valid(a.public_key()) for a in issuers):  # type: ignore[arg-type]
+            fact = "is not signed by it"
+        if fact:
+            raise ValueError(f"the list of {crl.issuer.rfc4514_string()} {fact}")
     except UNREADABLE as error:
-        raise ValueError(f"{path}: {error}") from None
-    return lists
+        raise ValueError(f"{file}: {error}") from None
+    return crl
+
+
+def _unusable(crl: x509.CertificateRevocationList) -> str | None:
+    """Return why OpenSSL would use a list for another than it is, or refuse everybody for it; None if it would not."""
+    if _extension(crl, x509.DeltaCRLIndicator):
+        return "has only the changes since another one (delta CRL), and OpenSSL 3.0 takes it for complete"
+    scope = _extension(crl, x509.IssuingDistributionPoint)
+    if scope and scope.indirect_crl:
+        return "is for several CAs (indirect CRL): OpenSSL does not use it"
+    if scope and scope.only_some_reasons:
+        return "is for some reasons only: OpenSSL does not use it"
+    unknown = [e.oid.dotted_string for e in _extensions(crl) if e.critical and not isinstance(e.value, _KNOWN)]
+    return f"has a critical extension that OpenSSL does not know: {unknown[0]}" if unknown else None
 
 
 def is_stale(crl: x509.CertificateRevocationList, now: datetime) -> bool:
-    """Tell whether a list's nextUpdate has passed: OpenSSL then refuses everybody below its issuer."""
+    """Tell whether a list's nextUpdate has passed."""
     return crl.next_update_utc is not None and crl.next_update_utc < now
 
 
 def is_early(crl: x509.CertificateRevocationList, now: datetime) -> bool:
-    """Tell whether a list's thisUpdate is still to come: OpenSSL then refuses everybody below its issuer."""
+    """Tell whether a list's thisUpdate is still to come."""
     return crl.last_update_utc > now
 
 
+def is_current(crl: x509.CertificateRevocationList, now: datetime) -> bool:
+    """Tell whether a list is neither stale nor early. OpenSSL uses another one only where none is current."""
+    return not is_stale(crl, now) and not is_early(crl, now)
+
+
 def is_about(crl: x509.CertificateRevocationList, anchors: Iterable[x509.Certificate]) -> bool:
-    """Tell whether a list is of one of these CAs."""
-    return any(anchor.subject == crl.issuer for anchor in anchors)
+    """Tell whether a list is of one of these CAs: by the name and, where both say it, by the key."""
+    return any(_is_same_name(a.subject, crl.issuer) and _is_same_key(_key_id(crl), _own_key_id(a)) for a in anchors)
 
 
-def _by_key_of(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    return None in (wanted := (_key_id(crl), _key_id(certificate))) or wanted[0] == wanted[1]
+def key_of(crl: x509.CertificateRevocationList) -> str | None:
+    """Return the identifier of the key that signed a list, in hex, or None if the list does not say it."""
+    key_id = _key_id(crl)
+    return key_id.hex() if key_id else None
+
+
+def is_partial(crl: x509.CertificateRevocationList) -> bool:
+    """Tell whether a list is about a part of what its CA has issued (RFC 5280 5.2.5)."""
+    return _extension(crl, x509.IssuingDistributionPoint) is not None
+
+
+def _look_up(
+    certificate: x509.Certificate, lists: Sequence[x509.CertificateRevocationList], now: datetime
+) -> Problem | None:
+    """Look up a certificate in the one list of its issuer that OpenSSL would choose (`get_crl_sk` in x509_vfy.c)."""
+    if not lists:
+        return Problem(_NO_CRL, "unable to get certificate CRL")
+    crl = max(lists, key=lambda crl: (_is_about_it(crl, certificate), *_rank(crl, now)))
+    if not _is_about_it(crl, certificate):
+        return Problem(_CRL_SCOPE, "different CRL scope")
+    if is_early(crl, now):
+        return Problem(_CRL_EARLY, "CRL is not yet valid")
+    if is_stale(crl, now):
+        return Problem(_CRL_EXPIRED, "CRL has expired")
+    if crl.get_revoked_certificate_by_serial_number(certificate.serial_number):
+        return Problem(_REVOKED, "certificate revoked")
+    return None
+
+
+def _rank(crl: x509.CertificateRevocationList, now: datetime) -> tuple[bool, datetime]:
+    return is_current(crl, now), crl.last_update_utc
+
+
+def _is_instead(other: x509.CertificateRevocationList, crl: x509.CertificateRevocationList) -> bool:
+    """Tell whether another list of the same name may be used for all certificates that a list is about."""
+    scopes = [_extension(some, x509.IssuingDistributionPoint) for some in (other, crl)]
+    return _is_same_key(_key_id(other), _key_id(crl)) and scopes[0] in (None, scopes[1])
+
+
+def _is_about_it(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
+    """Tell whether a list of a certificate's issuer is about this certificate (RFC 5280 5.2.5)."""
+    scope = _extension(crl, x509.IssuingDistributionPoint)
+    if scope is None:
+        return True
+    constraints = _extension(certificate, x509.BasicConstraints)
+    others = scope.only_contains_user_certs if constraints and constraints.ca else scope.only_contains_ca_certs
+    if others or scope.only_contains_attribute_certs:
+        return False
+    places = {*(scope.full_name or ()), scope.relative_name} - {None}
+    points = _extension(certificate, x509.CRLDistributionPoints) or ()
+    return not places or any(places.intersection((*(p.full_name or ()), p.relative_name)) for p in points)
+
+
+def _is_same_name(one: x509.Name, other: x509.Name) -> bool:
+    return one == other or _folded(one) == _folded(other)
+
+
+def _folded(name: x509.Name) -> _Folded:
+    """Return what OpenSSL compares of a name: neither ASCII's case nor the number of spaces, nor the kind of string."""
+
+    def folded(value: str | bytes) -> bytes:
+        return b" ".join(value.encode().lower().split()) if isinstance(value, str) else value
+
+    return tuple(frozenset((attribute.oid, folded(attribute.value)) for attribute in rdn) for rdn in name.rdns)
+
+
+def _is_same_key(one: bytes | None, other: bytes | None) -> bool:
+    return None in (one, other) or one == other
 
 
 def _key_id(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes | None:
-    try:
-        extension = signed.extensions.get_extension_for_oid(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
-    except (x509.ExtensionNotFound, *UNREADABLE):  # one odd name must not hide a revocation: the issuer's is left
-        return None
-    return extension.value.key_identifier  # type: ignore[attr-defined, no-any-return]
+    identifier = _extension(signed, x509.AuthorityKeyIdentifier)
+    return identifier.key_identifier if identifier else None
 
 
 def _own_key_id(certificate: x509.Certificate) -> bytes | None:
+    identifier = _extension(certificate, x509.SubjectKeyIdentifier)
+    return identifier.digest if identifier else None
+
+
+def _extension(signed: x509.Certificate | x509.CertificateRevocationList, kind: type[_Kind]) -> _Kind | None:
+    return next((extension.value for extension in _extensions(signed) if isinstance(extension.value, kind)), None)
+
+
+def _extensions(signed: x509.Certificate | x509.CertificateRevocationList) -> Iterable[x509.Extension[Any]]:
     try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except (x509.ExtensionNotFound, *UNREADABLE):
-        return None
+        return signed.extensions
+    except UNREADABLE:  # one odd name must not hide a revocation: the issuer's name is left
+        return ()
 
 
 def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

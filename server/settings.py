@@ -239,7 +239,7 @@ def check_followed_files(parameters: dict[str, Any], lab: LabSettings) -> None:
         raise SettingsError("UVICORN_SSL_*", str(error), "make up") from None
     if lab.crl:
         try:
-            load_lists(lab.crl, certificates(ca_certs))
+            load_lists(lab.crl, certificates(ca_certs), ca_certs)
         except (OSError, ValueError) as error:
             raise SettingsError("LAB_CRL", str(error), f"openssl crl -in {lab.crl} -noout -text") from None
 

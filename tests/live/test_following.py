@@ -134,6 +134,65 @@ def test_a_resumed_session_does_not_outlive_a_revocation(
         assert alert(running, client, session) == "certificate_revoked"
 
 
+@pytest.mark.parametrize("stale_first", [True, False])
+def test_a_stale_list_hides_no_revocation(state: Path, tmp_path: Path, stale_first: bool) -> None:
+    """Of each CA the newest current list counts, for a new handshake and for a connection that is open."""
+    stale = crl(state, leaf(state, "client-rsa"), since=-9, days=-1)
+
+    def beside(current: bytes) -> bytes:
+        return stale + current if stale_first else current + stale
+
+    with following(state, tmp_path, beside(crl(state, days=9))) as (running, tls):
+        revoked, other = (connect(running, context(running, name)) for name in ("client-good", "client-rsa"))
+        assert ask(revoked) == ask(other) == 200
+        wait_for(running, r"tls_loaded .* crls=2 ")
+        older, newer = crl(state, leaf(state), since=-3, days=9), crl(state, since=-1, days=9)
+        write_file(tls / "crl.pem", beside(older + newer))  # unrevoked
+        wait_for(running, r"tls_reloaded .* crls=3 ")
+        assert alert(running, context(running, "client-good")) is None
+        assert ask(revoked) == ask(other) == 200
+        assert not re.findall("crl_expired|is refused|connection_ended", running.log.read_text())
+        write_file(tls / "crl.pem", beside(crl(state, leaf(state), days=9)))
+        wait_for(running, r'connection_ended .*subject="CN=client-good,O=mTLS Lab" verify_code=23')
+        with pytest.raises((http.client.HTTPException, OSError)):
+            ask(revoked)
+        assert alert(running, context(running, "client-good")) == "certificate_revoked"
+        assert alert(running, context(running, "client-rsa")) is None
+        assert ask(other) == 200
+        assert "tls_kept" not in running.log.read_text()
+        for connection in (revoked, other):
+            connection.close()
+
+
+def test_a_stale_list_of_one_ca_leaves_the_other_ca_served(state: Path, tmp_path: Path) -> None:
+    """And what the other CA revokes does not wait for it."""
+    untrusted = authority(state, "untrusted-intermediate")
+    stranger = make(client_leaf("client-new", issuer="untrusted-intermediate"), untrusted)
+    Store(tmp_path).write(tmp_path / "client-new", stranger)
+    others = crl(state, issuer="untrusted-intermediate", days=9)
+    with following(state, tmp_path, crl(state, days=9) + others) as (running, tls):
+        client = context(running)
+        client.load_cert_chain(tmp_path / "client-new/fullchain.pem", tmp_path / "client-new/privkey.pem")
+        trust = (tls / "validation_fullchain.pem").read_bytes()
+        write_file(tls / "validation_fullchain.pem", trust + untrusted.cert_pem())
+        wait_for(running, "tls_reloaded")
+        good, new = connect(running, context(running, "client-good")), connect(running, client)
+        assert ask(good) == ask(new) == 200
+        stale = crl(state, issuer="untrusted-intermediate", since=-9, days=-1)
+        write_file(tls / "crl.pem", stale + crl(state, leaf(state, "client-rsa"), days=9))
+        [said] = wait_for(
+            running, r'ERROR crl_expired .*issuer="([^"]*)" .*"every client certificate of this CA is refused'
+        )
+        assert said == untrusted.certificate.subject.rfc4514_string()
+        wait_for(running, r'connection_ended .*subject="CN=client-new,O=mTLS Lab" verify_code=12')
+        assert alert(running, client) == "certificate_expired"
+        assert alert(running, context(running, "client-rsa")) == "certificate_revoked"
+        assert alert(running, context(running, "client-good")) is None
+        assert ask(good) == 200
+        for connection in (good, new):
+            connection.close()
+
+
 def test_stock_never_looks_at_the_list(state: Path, tmp_path: Path, serve: Callable[..., Running]) -> None:
     (tmp_path / "crl.pem").write_bytes(crl(state, leaf(state)))
     running = serve(Mode.REQUIRED, Server.STOCK, LAB_CRL=str(tmp_path / "crl.pem"))

@@ -7,11 +7,17 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from lists import authority, crl, leaf
 
 from server import context
@@ -233,3 +239,276 @@ def test_a_list_that_is_not_valid_yet_replaces_no_good_one_and_is_told(
     assert "or not valid yet" in said()[-1]
     live(LAB_CRL=str(file))
     assert [line.split()[0] for line in said()][-1] == "crl_not_yet_valid"
+
+
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def scope(**which: Any) -> dict[str, Any]:
+    """What a list is about, if not about all that its CA has issued (RFC 5280 5.2.5)."""
+    names = ("full_name", "relative_name", "only_some_reasons")
+    flags = ("only_contains_user_certs", "only_contains_ca_certs", "indirect_crl", "only_contains_attribute_certs")
+    values = dict.fromkeys(names) | dict.fromkeys(flags, False) | which
+    return {"critical": [x509.IssuingDistributionPoint(**values)]}
+
+
+AT_A_PLACE = scope(full_name=[x509.UniformResourceIdentifier("http://lab.test/crl")])
+# The lists of the client's CA, in short: whether one revokes it, and how it differs from one of these two days.
+REVOKES, STALE, EARLY = {"revokes": True}, {"since": -9, "days": -1}, {"since": 1, "days": 9}
+NEWER, OLDER = {"since": -1}, {"since": -3}
+OF_ANOTHER_KEY, OF_ANOTHER_CA = {"key": OTHER_KEY}, {"issuer": "validation-root"}
+OF_NO_CA_HERE = {"issuer": "untrusted-intermediate"}
+IN_OTHER_LETTERS = {
+    "name": x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS lab "),
+            x509.NameAttribute(NameOID.COMMON_NAME, " mtls LAB  Validation Intermediate"),
+        ]
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("lists", "code"),
+    [
+        ([{}], 0),
+        ([REVOKES], 23),
+        ([STALE], 12),
+        ([EARLY], 11),
+        ([STALE | REVOKES], 12),
+        ([STALE, REVOKES], 23),
+        ([STALE | REVOKES, {}], 0),
+        ([STALE | NEWER | REVOKES, OLDER], 0),
+        ([STALE, STALE | OLDER | REVOKES], 12),
+        ([NEWER | REVOKES, OLDER], 23),
+        ([NEWER, OLDER | REVOKES], 0),
+        ([EARLY, REVOKES], 23),
+        ([EARLY | REVOKES, {}], 0),
+        ([EARLY, STALE | REVOKES], 11),
+        ([OF_ANOTHER_CA], 3),
+        ([OF_ANOTHER_CA, STALE], 12),
+        ([OF_ANOTHER_CA | STALE, REVOKES], 23),
+        ([OF_ANOTHER_CA | STALE, {}], 0),
+        ([OF_ANOTHER_KEY], 3),
+        ([OF_ANOTHER_KEY | NEWER | REVOKES, OLDER], 0),
+        ([OF_ANOTHER_KEY, STALE], 12),
+        ([{"key_id": False}], 0),
+        ([{"key_id": False} | NEWER | REVOKES, OLDER], 23),
+        ([{"key_id": False} | OLDER | REVOKES, NEWER], 0),
+        ([IN_OTHER_LETTERS], 0),
+        ([IN_OTHER_LETTERS | NEWER | REVOKES, OLDER], 23),
+        ([scope(only_contains_user_certs=True) | REVOKES], 23),
+        ([scope(only_contains_user_certs=True) | NEWER, OLDER | REVOKES], 0),
+        ([scope(only_contains_ca_certs=True)], 44),
+        ([scope(only_contains_ca_certs=True) | NEWER, OLDER | REVOKES], 23),
+        ([scope(only_contains_ca_certs=True) | NEWER, STALE | REVOKES], 12),
+        ([scope(only_contains_attribute_certs=True)], 44),
+        ([AT_A_PLACE], 44),
+        ([AT_A_PLACE | NEWER | REVOKES, OLDER], 0),
+        ([REVOKES, STALE, EARLY, OF_ANOTHER_CA, OF_ANOTHER_KEY, OLDER], 23),
+        ([REVOKES | OLDER, STALE, EARLY, OF_ANOTHER_CA, OF_ANOTHER_KEY, {}], 0),
+    ],
+)
+def test_openssl_and_the_judge_choose_the_same_list(
+    live: Callable[..., LiveContext], state: Path, tmp_path: Path, lists: list[dict[str, Any]], code: int
+) -> None:
+    """A new handshake and a connection that is open get the same verdict, whatever order the lists have."""
+    file = tmp_path / "crl.pem"
+    made = [crl(state, *[leaf(state)] * some.pop("revokes", False), **some) for some in map(dict, lists)]
+    for order in (made, made[::-1], made[1:] + made[:1]):
+        file.write_bytes(b"".join(order))
+        loaded = live(LAB_CRL=str(file))
+        chain = [leaf(state), authority(state, "validation-intermediate").certificate]
+        for known in (chain, chain[:1]):  # before Python 3.13 the leaf alone
+            problem = loaded.loaded.judge.problem([c.public_bytes(Encoding.DER) for c in known])
+            assert (problem.verify_code if problem else 0) == code
+        assert of_a_new_handshake(loaded, state, "client-good") == code
+
+
+def of_a_new_handshake(loaded: LiveContext, state: Path, name: str) -> int:
+    """The verify error of a client that connects now; 0 if there is none."""
+    client, server = half_way(loaded, state, name)
+    client.do_handshake()
+    try:
+        server.do_handshake()
+    except ssl.SSLWantReadError:
+        with pytest.raises(ssl.SSLCertVerificationError) as refused:
+            server.do_handshake()
+        return refused.value.verify_code
+    return 0
+
+
+def test_of_two_lists_of_one_second_the_first_counts(
+    live: Callable[..., LiveContext], state: Path, tmp_path: Path
+) -> None:
+    """As in OpenSSL, which takes another only if it is newer."""
+    file, made = tmp_path / "crl.pem", []
+    while len({x509.load_pem_x509_crl(pem).last_update_utc for pem in made}) != 1:
+        made = [crl(state, leaf(state)), crl(state)]
+    for order, code in ((made, 23), (made[::-1], 0)):
+        file.write_bytes(b"".join(order))
+        loaded = live(LAB_CRL=str(file))
+        problem = loaded.loaded.judge.problem([leaf(state).public_bytes(Encoding.DER)])
+        assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, state, "client-good")
+
+
+def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(state: Path) -> None:
+    """Where the issuer is known, it is that one's, as in OpenSSL; with the leaf alone a revocation is not missed."""
+    by = authority(state, "validation-intermediate")
+    now = datetime.now(UTC)
+    names = x509.CertificateBuilder(by.certificate.subject, x509.Name([]), OTHER_KEY.public_key(), 5)
+    validity = names.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    client = validity.sign(by.key, hashes.SHA256())  # type: ignore[arg-type]
+    chain = [certificate.public_bytes(Encoding.DER) for certificate in (client, by.certificate)]
+
+    def codes(*lists: bytes) -> list[int]:
+        judge = Judge([by.certificate], [x509.load_pem_x509_crl(pem) for pem in lists])
+        return [problem.verify_code if (problem := judge.problem(known)) else 0 for known in (chain, chain[:1])]
+
+    of_another_key = OF_ANOTHER_KEY | NEWER
+    assert codes(crl(state), crl(state, **of_another_key)) == [0, 0]
+    assert codes(crl(state, client), crl(state, **of_another_key)) == [23, 23]
+    assert codes(crl(state), crl(state, client, **of_another_key)) == [0, 23]
+    assert codes(crl(state, **of_another_key)) == [3, 0]
+    assert codes() == [3, 3]
+
+
+def test_lists_in_the_trust_file_count_too(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    """OpenSSL takes them from there, wherever the certificates are checked against lists."""
+    trust, file = tmp_path / "trust.pem", tmp_path / "crl.pem"
+    trusted = (state / "server-tls/validation_fullchain.pem").read_bytes()
+    file.write_bytes(crl(state, **OLDER))
+    for revoked, code in ((True, 23), (False, 0)):
+        trust.write_bytes(trusted + crl(state, *[leaf(state)] * revoked))
+        loaded = live(trust=trust, LAB_CRL=str(file))
+        assert " crls=2 " in next(line for line in reversed(said()) if line.startswith("tls_loaded "))
+        problem = loaded.loaded.judge.problem([leaf(state).public_bytes(Encoding.DER)])
+        assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, state, "client-good")
+    assert live(trust=trust).loaded.judge.lists is None  # where nothing is checked
+    assert of_a_new_handshake(live(trust=trust), state, "client-good") == 0
+
+
+@pytest.mark.parametrize(
+    ("which", "fact"),
+    [
+        ({"critical": [x509.DeltaCRLIndicator(1)]}, "changes"),
+        (scope(indirect_crl=True), "several CAs"),
+        (scope(only_some_reasons=frozenset([x509.ReasonFlags.key_compromise])), "some reasons"),
+        ({"critical": [x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\x05\x00")]}, "critical extension"),
+    ],
+)
+def test_a_list_that_openssl_takes_for_another_is_refused(
+    live: Callable[..., LiveContext], state: Path, tmp_path: Path, which: dict[str, Any], fact: str
+) -> None:
+    """OpenSSL 3.0 takes a list of changes for a complete one: whoever is revoked in that one would be let in."""
+    file = tmp_path / "crl.pem"
+    revokes = crl(state, leaf(state), **OLDER)
+    file.write_bytes(revokes + crl(state, **NEWER, **which))
+    with pytest.raises(ValueError, match=f"{file}: the list of CN=mTLS Lab Validation Intermediate.* {fact}"):
+        live(LAB_CRL=str(file))
+    file.write_bytes(revokes + crl(state, **NEWER))
+    live(LAB_CRL=str(file))
+
+
+def test_lists_that_openssl_does_not_count_as_the_server_does_are_refused(
+    live: Callable[..., LiveContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "crl.pem"
+    file.write_bytes(crl(state) + crl(state, **NEWER) + crl(state, **OF_ANOTHER_CA) * 2)
+    load = context.load_lists
+    assert len(live(LAB_CRL=str(file)).loaded.judge.lists or ()) == 3
+    monkeypatch.setattr(context, "load_lists", lambda *files: load(*files)[1:])
+    with pytest.raises(ValueError, match=f"{file}: OpenSSL finds something else"):
+        live(LAB_CRL=str(file))
+
+
+def about_lists(said: list[str]) -> list[str]:
+    return [line for line in said if line.startswith("crl_")]
+
+
+def test_a_stale_list_beside_a_current_one_is_not_told_as_a_refusal(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "crl.pem"
+    current = crl(state, days=9)
+    for others in ([STALE], [EARLY], [STALE, EARLY, STALE | {"since": -11}]):
+        made = [crl(state, **other) for other in others]
+        for order in ([current, *made], [*made, current]):
+            file.write_bytes(b"".join(order))
+            loaded = live(LAB_CRL=str(file))
+            assert of_a_new_handshake(loaded, state, "client-good") == 0
+            assert f" crls={len(order)} " in said()[-1]
+    assert not about_lists(said())
+
+
+def test_whose_list_is_stale_is_told_once_and_what_follows(
+    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+) -> None:
+    """Beside a current one of another CA, or of another key of the same name."""
+    file = tmp_path / "crl.pem"
+    stale = [crl(state, **STALE), crl(state, since=-11, days=-2)]
+    for other in (OF_ANOTHER_CA, OF_ANOTHER_KEY):
+        for order in ([*stale, crl(state, days=9, **other)], [crl(state, days=9, **other), *stale]):
+            file.write_bytes(b"".join(order))
+            before = len(said())
+            loaded = live(LAB_CRL=str(file))
+            assert of_a_new_handshake(loaded, state, "client-good") == 12
+            [line] = about_lists(said()[before:])
+            assert line.startswith(
+                f'crl_expired file={file} issuer="CN=mTLS Lab Validation Intermediate,O=mTLS Lab" key='
+            )
+            assert "every client certificate of this CA is refused (verify error 12)" in line
+            latest = x509.load_pem_x509_crl(stale[0])
+            assert f'since="{latest.next_update_utc}"' in line
+            key = latest.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+            assert key
+            assert f" key={key.hex()} " in line
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "taken"),
+    [
+        ([{}], [STALE, REVOKES], True),
+        ([{}], [EARLY, REVOKES], True),
+        ([{}], [STALE], False),
+        ([{}], [EARLY], False),
+        ([{}], [STALE, EARLY], False),
+        ([STALE, {}], [STALE | NEWER], False),
+        ([STALE], [STALE | NEWER], True),
+        ([{}, OF_ANOTHER_CA], [REVOKES, OF_ANOTHER_CA | STALE], True),  # what one CA revokes does not wait for another
+        ([{}, OF_ANOTHER_CA], [STALE, OF_ANOTHER_CA], True),
+        ([{}, OF_ANOTHER_CA], [STALE, OF_ANOTHER_CA | STALE], False),
+        ([{}], [OF_ANOTHER_KEY], False),
+        ([{}], [OF_ANOTHER_KEY, STALE], False),
+        ([{}], [OF_ANOTHER_KEY | STALE, REVOKES], True),
+        ([{}], [OF_NO_CA_HERE], False),
+        ([{}], [OF_NO_CA_HERE, STALE], False),
+        ([{}], [OF_NO_CA_HERE | STALE, REVOKES], True),
+        ([STALE], [OF_NO_CA_HERE], True),
+    ],
+)
+def test_lists_that_lock_everybody_out_replace_none_that_let_some_in(
+    live: Callable[..., LiveContext],
+    said: Callable[[], list[str]],
+    state: Path,
+    tmp_path: Path,
+    before: list[dict[str, Any]],
+    after: list[dict[str, Any]],
+    taken: bool,
+) -> None:
+    file = tmp_path / "crl.pem"
+
+    def made(lists: list[dict[str, Any]]) -> list[bytes]:
+        return [crl(state, *[leaf(state)] * some.pop("revokes", False), **some) for some in map(dict, lists)]
+
+    for order in (made(after), made(after)[::-1]):
+        file.write_bytes(b"".join(made(before)))
+        loaded = live(LAB_CRL=str(file))
+        file.write_bytes(b"".join(order))
+        assert loaded.reload("a test") is taken, said()[-1]
+        if REVOKES in after:
+            assert of_a_new_handshake(loaded, state, "client-good") == 23
+        if not taken:
+            assert "the new revocation lists have expired, or are of no CA in the trust file" in said()[-1]

@@ -1,4 +1,4 @@
-"""Adopt one's own intermediate, an enterprise CA's for example: client certificates are then issued below it.
+"""Adopt one's own intermediate, an enterprise CA's for example: good client certificates are then issued below it.
 
 It is checked before it is used, as whoever verifies would check it. It is kept as `ca-private/validation-adopted`,
 beside the lab's own intermediate, so that one can go back.
@@ -7,6 +7,7 @@ beside the lab's own intermediate, so that one can go back.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -15,21 +16,24 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ca import plain_key
-from ca.certificates import UNREADABLE, Credential, signed_by
+from ca import name_constraints, plain_key
+from ca.certificates import UNREADABLE, signed_by
+from ca.entry import superseded
+from ca.imported import Imported, NotPermittedError, fault
 from ca.recipe import SELF, Recipe
 from ca.requests import CURVES, MIN_RSA_BITS, visible
-from ca.store import CERT, KEY, Store, write_file
+from ca.rotation import INTERMEDIATE
+from ca.store import ADOPTED, CERT, KEY, Store, write_file
 from catalogue import LabError
+from catalogue.manifest import Issued
 
-ADOPTED = "validation-adopted"
 _CURE = "make up LAB_VALIDATION_CA_CERT=intermediate.pem LAB_VALIDATION_CA_KEY=intermediate.key"
 _HOW = "see docs/validation-ca.md for one that works, and ask your CA for such a certificate"
 ABOVE = "above.pem"
 RECIPE = Recipe(ADOPTED, "intermediate", None, SELF, is_ca=True)
 
 
-def adopted(store: Store) -> Credential | None:
+def adopted(store: Store) -> Imported | None:
     """Return the adopted intermediate with the certificates above it, or None.
 
     Raises:
@@ -49,7 +53,7 @@ def adopted(store: Store) -> Credential | None:
         raise LabError("could not use the adopted intermediate", error.fact, cure) from None
 
 
-def adopt(store: Store, pem: bytes) -> tuple[Credential, bool]:
+def adopt(store: Store, pem: bytes) -> tuple[Imported, bool]:
     """Check an intermediate and keep it. Returns it and whether it is another than before.
 
     Args:
@@ -84,7 +88,7 @@ def leave(store: Store) -> bool:
     return there
 
 
-def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Credential:
+def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Imported:
     """Return an intermediate, its key and what is above it, if a verifier would accept what it signs.
 
     Raises:
@@ -109,24 +113,56 @@ def check(pem: bytes, public: tuple[x509.Certificate, ...]) -> Credential:
         _check_chain(certificate, above)
     except UNREADABLE as error:
         raise _refused(f"it can't be understood ({visible(str(error))})", _HOW) from None
-    return Credential(certificate, key, tuple(above))
+    return Imported(certificate, key, tuple(above))
 
 
-def refuse_rotation(theirs: Credential | None) -> None:
+def refuse_rotation(theirs: Imported | None) -> None:
     """Refuse to rotate the lab's own authorities while clients are not issued below them.
 
     Raises:
         LabError: an intermediate is adopted.
     """
     if theirs:
-        fact = f"clients are issued below the adopted {_name(theirs.certificate)}, which its own CA renews"
+        fact = f"good clients are issued below the adopted {theirs.name}, which its own CA renews"
         raise LabError("could not rotate the lab's authorities", fact, "make up LAB_VALIDATION_CA_CERT=none")
 
 
-def in_use(theirs: Credential) -> str:
-    """Return the line that says that clients are not issued below the lab's own intermediate."""
-    name = _name(theirs.certificate)
-    return f"clients are issued below the adopted {name}; back: make up LAB_VALIDATION_CA_CERT=none"
+def leaves_below(theirs: Imported, recipes: Iterable[Recipe], say: Callable[[str], None]) -> dict[str, Recipe]:
+    """Return what the imported CA signs, by name and as it permits it: good clients. The rest is the lab's own CA's.
+
+    Says so, and what is not permitted.
+    """
+    back = "back: make up LAB_VALIDATION_CA_CERT=none"
+    say(f"good clients are issued below the adopted {theirs.name}, faulty ones below the lab's own CA; {back}")
+    below: dict[str, Recipe] = {}
+    left_out, refused = 0, []
+    for recipe in recipes:
+        if recipe.role == "client" and recipe.issuer == INTERMEDIATE and not fault(recipe):
+            emails = tuple(san for san in recipe.sans if san.startswith("EMAIL:"))
+            try:
+                fitted, without = theirs.fitted(recipe, emails)
+            except NotPermittedError as error:
+                refused.append(f"{recipe.name} ({error})")
+            else:
+                left_out += bool(without)
+                below[recipe.name] = fitted
+    if left_out:
+        say(f"without e-mail address, which its name constraints do not permit: {left_out} of them")
+    if refused:
+        say(f"below the lab's own CA, too, because its name constraints do not permit them: {', '.join(refused)}")
+    return below
+
+
+def say_misissued(recipes: Iterable[Recipe], ledger: Mapping[str, Issued], say: Callable[[str], None]) -> None:
+    """Say which faulty certificates an earlier version had an imported CA sign: its owner should revoke them there."""
+    before = ledger.get(ADOPTED)
+    if before is None:
+        return
+    owner = visible(before.subject)
+    for recipe in recipes:
+        for entry in superseded(recipe.name, ledger.get(recipe.name)).values():
+            if entry.issuer_sha256 == before.sha256 and fault(recipe):
+                say(f"revoke at {owner}: serial {entry.serial}, an earlier {recipe.name} that it signed")
 
 
 def _check_chain(certificate: x509.Certificate, above: list[x509.Certificate]) -> None:
@@ -141,7 +177,18 @@ def _check_chain(certificate: x509.Certificate, above: list[x509.Certificate]) -
         if length is not None and length < below:
             fact = f"{_name(upper)} allows {length} intermediates below it (pathLen), and there are {below}"
             raise _refused(fact, _HOW)
+        _check_permitted(lower, above[below - 1 :])
         lower = upper
+
+
+def _check_permitted(certificate: x509.Certificate, above: list[x509.Certificate]) -> None:
+    """Refuse a CA whose own names those above it do not permit: verifiers refuse all below it."""
+    names = [x509.DirectoryName(certificate.subject)]
+    sans = (e.value for e in certificate.extensions if isinstance(e.value, x509.SubjectAlternativeName))
+    constraints = name_constraints.of(above)
+    if not all(name_constraints.permits(constraints, name) for name in (*names, *(n for san in sans for n in san))):
+        fact = f"a CA above it permits no such name as that of {_name(certificate)} (nameConstraints)"
+        raise _refused(fact, _HOW)
 
 
 def _key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
@@ -164,8 +211,8 @@ def _check_authority(certificate: x509.Certificate) -> None:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         raise _refused(f"{name} has no basicConstraints: it is no CA certificate", _HOW) from None
-    if any(isinstance(extension.value, x509.NameConstraints) for extension in certificate.extensions):
-        raise _refused(f"{name} allows some names alone (nameConstraints), and the lab's clients have others", _HOW)
+    if problem := name_constraints.unusable(certificate):
+        raise _refused(f"{name}: {problem}", _HOW)
     if not constraints.ca:
         raise _refused(f"{name} is no CA certificate (basicConstraints CA:FALSE)", _HOW)
     if certificate.not_valid_before_utc > now:

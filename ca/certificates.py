@@ -56,6 +56,8 @@ _SAN_KINDS: dict[str, type[x509.DNSName | x509.RFC822Name | x509.UniformResource
     "EMAIL": x509.RFC822Name,
     "URI": x509.UniformResourceIdentifier,
 }
+# How subjects begin.
+ORGANIZATION = tuple(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS Lab")]).rdns)
 # Of the arc for examples (RFC 5612 2): no verifier knows it.
 _UNKNOWN_EXTENSION = ObjectIdentifier("1.3.6.1.4.1.32473.1")
 
@@ -78,6 +80,16 @@ class Credential:
     above: tuple[x509.Certificate, ...] = ()
     files: Files = Files.GOOD
     pass_phrase: str | None = None
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Refuse to sign what this must not: nothing, for to sign faults is what the lab's own CAs are for."""
+
+    def check_leaf(self, recipe: Recipe, builder: x509.CertificateBuilder) -> None:
+        """Refuse to sign what this must not, once more, now that all is in it."""
+
+    def last_moment(self, wanted: datetime) -> datetime:
+        """Return when a certificate of this issuer ends that should end at a time: then."""
+        return wanted
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
@@ -130,8 +142,11 @@ def certify(
     now: datetime | None = None,
 ) -> x509.Certificate:
     """Make a certificate of a public key from a recipe: the private key may be somebody else's."""
+    if issuer:
+        issuer.check_recipe(recipe)
     now = (now or datetime.now(UTC)).replace(microsecond=0)
-    subject = _name(recipe)
+    subject = subject_of(recipe)
+    end = now + recipe.validity.end
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -139,13 +154,15 @@ def certify(
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + recipe.validity.start)
-        .not_valid_after(now + recipe.validity.end)
+        .not_valid_after(issuer.last_moment(end) if issuer else end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
     for extension, critical in _extensions(recipe):
         builder = builder.add_extension(extension, critical)
     if issuer and recipe.authority_key_identifier:
         builder = builder.add_extension(authority_key_identifier(issuer.certificate), critical=False)
+    if issuer:
+        issuer.check_leaf(recipe, builder)
     return builder.sign(signer, hashes.SHA256())
 
 
@@ -180,8 +197,23 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
+def subject_of(recipe: Recipe) -> x509.Name:
+    """Return a recipe's subject."""
+    if recipe.common_name is None:
+        return x509.Name([])
+    own = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in recipe.organizational_units]
+    own += [x509.NameAttribute(NameOID.COMMON_NAME, recipe.common_name)]
+    return x509.Name([*(recipe.subject_base or ORGANIZATION), *x509.Name(own).rdns])
+
+
+def general_name(san: str) -> x509.GeneralName:
+    """Return a subject alternative name that is written as recipes do, like `DNS:localhost`."""
+    kind, _, value = san.partition(":")
+    return x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else _SAN_KINDS[kind](value)
+
+
 def san_text(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return a certificate's subject alternative names as recipes write them."""
+    """Return a certificate's subject alternative names as recipes write them, those of other kinds left out."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -189,7 +221,7 @@ def san_text(certificate: x509.Certificate) -> tuple[str, ...]:
     kinds: dict[type[x509.GeneralName], str] = {x509.IPAddress: "IP"} | {
         kind: word for word, kind in _SAN_KINDS.items()
     }
-    return tuple(f"{kinds[type(name)]}:{name.value}" for name in names)
+    return tuple(f"{kinds[type(name)]}:{name.value}" for name in names if type(name) in kinds)
 
 
 def _extensions(recipe: Recipe) -> list[tuple[x509.ExtensionType, bool]]:
@@ -202,9 +234,9 @@ def _extensions(recipe: Recipe) -> list[tuple[x509.ExtensionType, bool]]:
     if recipe.eku:
         extensions.append((x509.ExtendedKeyUsage([_EKU[eku] for eku in recipe.eku]), False))
     if recipe.sans:
-        extensions.append((x509.SubjectAlternativeName(map(_general_name, recipe.sans)), recipe.common_name is None))
+        extensions.append((x509.SubjectAlternativeName(map(general_name, recipe.sans)), recipe.common_name is None))
     if recipe.permitted:
-        extensions.append((x509.NameConstraints(list(map(_general_name, recipe.permitted)), None), True))
+        extensions.append((x509.NameConstraints(list(map(general_name, recipe.permitted)), None), True))
     if recipe.unknown_critical:
         extensions.append((x509.UnrecognizedExtension(_UNKNOWN_EXTENSION, b"\x05\x00"), True))  # an ASN.1 NULL
     if recipe.requires_policy:
@@ -214,16 +246,3 @@ def _extensions(recipe: Recipe) -> list[tuple[x509.ExtensionType, bool]]:
 
 def _pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-
-
-def _name(recipe: Recipe) -> x509.Name:
-    if recipe.common_name is None:
-        return x509.Name([])
-    units = (x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in recipe.organizational_units)
-    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS Lab")
-    return x509.Name([organization, *units, x509.NameAttribute(NameOID.COMMON_NAME, recipe.common_name)])
-
-
-def _general_name(san: str) -> x509.GeneralName:
-    kind, _, value = san.partition(":")
-    return x509.IPAddress(ipaddress.ip_address(value)) if kind == "IP" else _SAN_KINDS[kind](value)

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     for parser in (sign, issue):
         parser.add_argument("--ou", action="append", default=[], help="an organizational unit; again for another")
         parser.add_argument("--uri", action="append", default=[], help=f"like spiffe://{requests.DOMAIN}/people/bob")
-        parser.add_argument("--days", default=str(people.DAYS))
+        parser.add_argument("--days", default="", help=f"{people.DAYS}, or until its issuer ends if that is sooner")
         parser.add_argument("--replace", action="store_true", help="take the place of an earlier one of that name")
     export = commands.add_parser("export-p12", help="write a client's key and certificates to stdout, as PKCS#12")
     export.add_argument("name")
@@ -111,7 +111,9 @@ def _read(file: str) -> bytes:
     return data
 
 
-def _days(text: str) -> int:
+def _days(text: str) -> int | None:
+    if not text:
+        return None
     if not (text.isascii() and text.isdigit() and len(text) < 6):
         cure = f"make issue-client NAME=bob DAYS={people.DAYS}"
         raise LabError("could not issue", f"{text!r} is no number of days", cure)

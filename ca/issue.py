@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import ca.clients
 import ca.servers  # noqa: F401  # each registers its credentials
 from ca import elsewhere, rotation
-from ca.adopt import ADOPTED, RECIPE, adopted, in_use, refuse_rotation
+from ca.adopt import RECIPE, adopted, leaves_below, refuse_rotation, say_misissued
 from ca.certificates import Credential, make, signed_by
 from ca.credentials import CLIENTS, SERVERS, healthcheck, pebble, proxy
 from ca.credentials import recipes as recipes_of
@@ -25,7 +25,7 @@ from ca.entry import ELSEWHERE, client_files, entry_of, sha256, superseded
 from ca.recipe import SELF, Recipe
 from ca.revocation import publish
 from ca.rotation import Rotation, Step, What
-from ca.store import AUTHORITY, CARRIED, CERT, LEDGER, PERSON, RETIRED, Store, digest, write_changed
+from ca.store import ADOPTED, AUTHORITY, CARRIED, CERT, LEDGER, PERSON, RETIRED, Store, digest, write_changed
 from catalogue import GOOD_SERVER, Catalogue, LabError, ManifestError, Trust, nearest
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
@@ -88,8 +88,9 @@ def issue(
         issued: dict[str, str] = {}
         credentials: dict[str, Credential] = {}
         entries = {name: entry for name, entry in ledger.items() if entry.role in CARRIED}
+        say_misissued(recipes, ledger, say)
+        below = leaves_below(theirs, recipes, say) if theirs else {}
         if theirs:
-            say(in_use(theirs))
             credentials[ADOPTED] = theirs
             upper = sha256(theirs.above[0]) if theirs.above else ELSEWHERE
             entries[ADOPTED] = entry_of(RECIPE, theirs.certificate, upper)
@@ -99,8 +100,8 @@ def issue(
                 publish(store, ledger | entries, reasons)
             folder = store.folder(recipe.role, recipe.name)
             issuer = None if recipe.issuer == SELF else credentials[recipe.issuer]
-            if theirs and recipe.issuer == rotation.INTERMEDIATE and recipe.role in ("client", "healthcheck", "proxy"):
-                issuer = theirs
+            if recipe.name in below:
+                recipe, issuer = below[recipe.name], theirs
             held = store.read(recipe, issuer)
             if held is None and recipe.role in AUTHORITY and (recipe.name in ledger or (folder / CERT).exists()):
                 fact = "its files are missing or damaged, and everything it signed depends on it"
@@ -238,14 +239,12 @@ def _publish(
 ) -> dict[Trust, bytes]:
     """Write the trust files beside the credentials, and return what the server's hold."""
     theirs = credentials.get(ADOPTED)
+    beside = {rotation.INTERMEDIATE: theirs.cert_pem(), rotation.ROOT: theirs.above_pem()} if theirs else {}
 
     def pem(name: str) -> bytes:
-        if theirs and name == rotation.INTERMEDIATE:
-            return theirs.cert_pem()
         if name not in credentials:
             return (store.folder(RETIRED, name) / CERT).read_bytes()
-        above = theirs.above_pem() if theirs and name == rotation.ROOT else b""
-        return above + credentials[name].cert_pem()
+        return beside.get(name, b"") + credentials[name].cert_pem()
 
     trusted = {
         trust: b"".join(pem(name) for anchor in anchors for name in (anchor, *turned.trusted_too(anchor)))

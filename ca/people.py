@@ -18,6 +18,7 @@ from ca.adopt import adopted
 from ca.certificates import Credential, certify, make
 from ca.credentials import client_leaf
 from ca.entry import client_files, entry_of, sha256, superseded
+from ca.imported import Imported, NotPermittedError, fault
 from ca.recipe import BACKDATED, DAY, Key, Recipe, Validity
 from ca.requests import CURE, DOMAIN, Wish, allowed_uri, check_text
 from ca.store import CERT, FULLCHAIN, LEDGER, PERSON, Store, write_changed, write_file
@@ -43,7 +44,7 @@ class Desk:
         self,
         wish: Wish,
         name: str,
-        days: int,
+        days: int | None,
         *,
         units: tuple[str, ...] = (),
         uris: tuple[str, ...] = (),
@@ -56,7 +57,7 @@ class Desk:
             name: whom whoever signs knows it to be from. It must be its common name.
             units, uris: what it may ask for besides NAME@DOMAIN and spiffe://DOMAIN/people/NAME.
             file: where the request is, for the command that would allow it.
-            days: how long it is valid.
+            days: how long it is valid; None for 90 days, or as long as its issuer if that is less.
             again: whether it may take the place of an earlier one of that name.
 
         Returns: leaf and intermediates as PEM, the leaf first.
@@ -66,13 +67,16 @@ class Desk:
         """
         recipe = self._recipe(name or wish.common_name, wish.common_name, wish.organizational_units, (), days)
         granted = (f"EMAIL:{name}@{DOMAIN}", f"URI:spiffe://{DOMAIN}/people/{name}", *(f"URI:{uri}" for uri in uris))
-        self._check_granted(wish, name, units, granted, f"{' REPLACE=1' if again else ''} DAYS={days}", file)
+        rest = (" REPLACE=1" if again else "") + (f" DAYS={days}" if days is not None else "")
+        self._check_granted(wish, name, units, granted, rest, file)
         others = [f"the name {san}: it is not {name}'s" for san in wish.sans if san not in granted]
         for line in (*wish.ignored, *others):
             self.say(f"ignored {line}")
         recipe = replace(recipe, sans=tuple(san for san in wish.sans if san in granted))
         with self.store.locked():
-            issuer, entries = self._open(name, recipe, again=again)
+            allowed = tuple(f"URI:{uri}" for uri in uris)
+            optional = tuple(san for san in recipe.sans if san not in allowed)
+            issuer, entries, recipe = self._open(recipe, optional, CURE, again=again, exactly=days is not None)
             certificate = certify(recipe, wish.public_key, issuer, issuer.key)
             signed = Credential(certificate, issuer.key, (issuer.certificate, *issuer.above))
             self._record(recipe, signed, entries, {})
@@ -83,7 +87,7 @@ class Desk:
         name: str,
         units: tuple[str, ...],
         uris: tuple[str, ...],
-        days: int,
+        days: int | None,
         key_type: str,
         *,
         email: bool = True,
@@ -106,7 +110,9 @@ class Desk:
         sans = (*((f"EMAIL:{name}@{DOMAIN}",) if email else ()), *(f"URI:{uri}" for uri in uris))
         recipe = replace(self._recipe(name, name, units, sans, days), key=KEY_TYPES[key_type])
         with self.store.locked():
-            issuer, entries = self._open(name, recipe, again=again)
+            cure = f"make issue-client NAME={name}"
+            optional = sans[:1] if email else ()
+            issuer, entries, recipe = self._open(recipe, optional, cure, again=again, exactly=days is not None)
             made = make(recipe, issuer)
             self.store.write(self.store.folder("client", name), made)
             self._record(recipe, made, entries, client_files(name))
@@ -137,19 +143,28 @@ class Desk:
     def _taken(self) -> set[str]:
         return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck", "proxy", "pebble"}
 
-    def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int) -> Recipe:
+    def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int | None) -> Recipe:
         if not _NAME.fullmatch(name):
             fact = "a name is lower-case words, digits too, joined by hyphens, of 64 characters at most"
             raise _refused(name, fact, "make issue-client NAME=bob, or: make sign CSR=bob.csr NAME=bob")
         if name in self._taken():
             raise _refused(name, "a credential of the catalogue has this name", f"make show NAME={name}")
-        if not 1 <= days <= 3650:
+        if days is not None and not 1 <= days <= 3650:
             raise _refused(name, f"{days} days are not from 1 to 3650", f"make issue-client NAME={name} DAYS={DAYS}")
-        validity = Validity(BACKDATED, days * DAY)
+        validity = Validity(BACKDATED, (DAYS if days is None else days) * DAY)
         return client_leaf(name, role=PERSON, common_name=cn, organizational_units=units, sans=sans, validity=validity)
 
-    def _open(self, name: str, recipe: Recipe, *, again: bool) -> tuple[Credential, dict[str, Issued]]:
-        """Return who signs, and the ledger without the entry that is replaced."""
+    def _open(
+        self, recipe: Recipe, optional: tuple[str, ...], cure: str, *, again: bool, exactly: bool
+    ) -> tuple[Credential, dict[str, Issued], Recipe]:
+        """Return who signs, the ledger without the entry that is replaced, and the recipe as who signs has it.
+
+        Args:
+            optional: the alternative names that are left out if an imported CA does not permit them.
+            cure: how to ask for less.
+            exactly: whether it has to be valid as long as the recipe says; else it may end with its issuer.
+        """
+        name = recipe.name
         entries = load_manifest(self.store.private / LEDGER).credentials
         held = entries.pop(name, None)
         if held and held.role != PERSON:
@@ -157,18 +172,36 @@ class Desk:
         if held and not again:
             fact = f"there is one already, valid until {held.not_after[:10]}; with REPLACE=1 this takes its place"
             raise _refused(name, fact, f"make show NAME={name}")
+        issuer = signer(self.store)
+        left = issuer.certificate.not_valid_after_utc - datetime.now(UTC)
+        if recipe.validity.end > left and not exactly:
+            recipe = replace(recipe, validity=Validity(BACKDATED, left))
+        elif recipe.validity.end > left:
+            days = f"make issue-client NAME={name} DAYS={max(left // timedelta(days=1), 1)}"
+            raise _refused(name, f"its issuer expires before, in {left.days} days", days)
+        if isinstance(issuer, Imported):
+            recipe = self._fitted(recipe, issuer, optional, cure)
         if held:
             self.say(
                 f"replaced: the certificate {held.serial} stays valid until {held.not_after[:10]}, unless revoked:"
             )
             self.say(f"  make revoke CREDENTIAL={held.serial}")
             entries |= superseded(name, held)
-        issuer = signer(self.store)
-        left = issuer.certificate.not_valid_after_utc - datetime.now(UTC)
-        if recipe.validity.end > left:
-            cure = f"make issue-client NAME={name} DAYS={max(left // timedelta(days=1), 1)}"
-            raise _refused(name, f"its issuer expires before, in {left.days} days", cure)
-        return issuer, entries
+        return issuer, entries, recipe
+
+    def _fitted(self, recipe: Recipe, issuer: Imported, optional: tuple[str, ...], cure: str) -> Recipe:
+        """Return the recipe without the names that an imported CA does not permit; say which, or refuse it."""
+        if problem := fault(recipe):
+            raise _refused(recipe.name, f"{problem}, and an imported CA signs no such thing", cure)
+        try:
+            fitted, left_out = issuer.fitted(recipe, optional)
+        except NotPermittedError as error:
+            fact = f"{issuer.name} does not permit {error} (nameConstraints)"
+            back = "make up LAB_VALIDATION_CA_CERT=none"
+            raise _refused(recipe.name, fact, cure if set(recipe.sans) - set(optional) else back) from None
+        for san in left_out:
+            self.say(f"ignored the name {san}: {issuer.name} does not permit it (nameConstraints)")
+        return fitted
 
     def _record(self, recipe: Recipe, held: Credential, entries: dict[str, Issued], files: dict[str, str]) -> None:
         """Write the certificate, then the ledger, and last the manifest that clients read."""

@@ -6,6 +6,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.x509 import RelativeDistinguishedName
 
 DAY = timedelta(days=1)
 BACKDATED = timedelta(minutes=-1)  # clocks differ: a certificate is valid a minute before it is made
@@ -79,10 +83,11 @@ class Recipe:
 
     `role` is root, intermediate, server, client, healthcheck, proxy or acme. `common_name` None is an empty subject,
     which makes the subject alternative name critical (RFC 5280 4.1.2.6). `organizational_units` are the subject's OU,
-    between O and CN. `revoked` is the reason (RFC 5280 5.3.1) for which it is revoked as soon as it is issued. `sans`
-    and `permitted` (name constraints, 4.2.1.10) are like `DNS:localhost`, `IP:127.0.0.1`, `EMAIL:a@b`,
-    `URI:spiffe://a/b`. `path_length` None is an absent pathLenConstraint (4.2.1.9). `key_usage` holds RFC 5280's
-    names (4.2.1.3); None is what suits a CA or a leaf, empty is no such extension.
+    between O and CN; `subject_base` stands in the place of O, where an imported CA permits only subjects that begin so.
+    `revoked` is the reason (RFC 5280 5.3.1) for which it is revoked as soon as it is issued. `sans` and `permitted`
+    (name constraints, 4.2.1.10) are like `DNS:localhost`, `IP:127.0.0.1`, `EMAIL:a@b`, `URI:spiffe://a/b`.
+    `path_length` None is an absent pathLenConstraint (4.2.1.9). `key_usage` holds RFC 5280's names (4.2.1.3); None is
+    what suits a CA or a leaf, empty is no such extension.
     """
 
     name: str
@@ -105,6 +110,7 @@ class Recipe:
     basic_constraints_critical: bool = True
     authority_key_identifier: bool = True
     organizational_units: tuple[str, ...] = ()
+    subject_base: tuple[RelativeDistinguishedName, ...] = ()
     revoked: str | None = None
 
     @property
@@ -117,4 +123,6 @@ class Recipe:
     def digest(self) -> str:
         """Return a digest of everything that would be in the certificate: equal means no need to issue again."""
         said = {field: value for field, value in asdict(self).items() if field != "revoked"}
+        if not self.subject_base:  # which most have not: what was issued before there was one stays good
+            del said["subject_base"]
         return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()[:16]

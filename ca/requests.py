@@ -149,6 +149,11 @@ def check_text(value: str) -> None:
         raise _refused(f"the name '{visible(value)}' has control or invisible characters")
 
 
+def allowed_email(address: str) -> bool:
+    """Tell whether this CA vouches for an e-mail address: those of the lab's domain alone."""
+    return bool(_EMAIL.fullmatch(address))
+
+
 def allowed_uri(uri: str) -> bool:
     """Tell whether this CA vouches for a URI: SPIFFE ids of the lab's trust domain alone."""
     return bool(_SPIFFE.fullmatch(uri))
@@ -171,7 +176,7 @@ def _sans(names: x509.SubjectAlternativeName, ignored: list[str]) -> tuple[str, 
     taken = []
     for name in names:
         value = visible(str(name.value))
-        if isinstance(name, x509.RFC822Name) and _EMAIL.fullmatch(name.value):
+        if isinstance(name, x509.RFC822Name) and allowed_email(name.value):
             taken.append(f"EMAIL:{name.value}")
         elif isinstance(name, x509.UniformResourceIdentifier) and allowed_uri(name.value):
             taken.append(f"URI:{name.value}")

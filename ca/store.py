@@ -17,10 +17,12 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from ca.certificates import Credential, load
+from ca.imported import Imported
 from ca.recipe import SELF, Recipe
 from catalogue import LabError
 
 AUTHORITY = ("root", "intermediate")
+ADOPTED = "validation-adopted"  # the name of an intermediate that was imported
 RETIRED = "retired"  # the role of an authority that was rotated, and still vouches for what it signed
 PERSON = "person"  # the role of a certificate that a person asked for
 ACME = "acme"  # the role of the ACME server's own certificate
@@ -103,7 +105,8 @@ class Store:
         """
         folder, recipe = self.folder(role, name), Recipe(name, role, None, SELF)
         try:
-            return load(recipe, None, (folder / CERT).read_bytes(), (folder / KEY).read_bytes())
+            held = load(recipe, None, (folder / CERT).read_bytes(), (folder / KEY).read_bytes())
+            return Imported(held.certificate, held.key) if name == ADOPTED else held
         except (OSError, ValueError, TypeError) as error:
             fact = f"its files are missing or damaged ({error})"
             raise LabError(f"could not sign with {name}", fact, "make up") from None

@@ -7,36 +7,27 @@ from __future__ import annotations
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 _SEQUENCE, _BIT_STRING = 0x30, 0x03
-# AlgorithmIdentifiers (RFC 5280 4.1.1.2) of SHA-256 and SHA-1: ECDSA (RFC 5758 3.2, 3279 2.2.3), RSA (RFC 8017 A.2.4).
+# AlgorithmIdentifier (RFC 5280 4.1.1.2): ecdsa-with-SHA256 (RFC 5758 3.2), ecdsa-with-SHA1 (RFC 3279 2.2.3).
 _ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 _ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
-_RSA_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
-_RSA_SHA1 = bytes.fromhex("300d06092a864886f70d0101050500")
 
 
 def sign_with_sha1(certificate: x509.Certificate, key: object) -> x509.Certificate:
-    """Return the same certificate, signed with SHA-1 by an EC or an RSA key.
+    """Return the same certificate, signed with ecdsa-with-SHA1 by an EC key.
 
     Raises:
-        TypeError: the key is of another kind.
+        TypeError: the key is no EC key.
     """
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        old, new = _ECDSA_SHA256, _ECDSA_SHA1
-    elif isinstance(key, rsa.RSAPrivateKey):
-        old, new = _RSA_SHA256, _RSA_SHA1
-    else:
-        raise TypeError("only EC and RSA keys sign with SHA-1 here")
-    to_be_signed = _der(_SEQUENCE, _content(certificate.tbs_certificate_bytes).replace(old, new, 1))
-    sha1 = hashes.SHA1()  # noqa: S303
-    if isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(to_be_signed, padding.PKCS1v15(), sha1)
-    else:
-        signature = key.sign(to_be_signed, ec.ECDSA(sha1))
-    der = _der(_SEQUENCE, to_be_signed + new + _der(_BIT_STRING, b"\0" + signature))
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("only an EC key signs with SHA-1 here")
+    body = _content(certificate.tbs_certificate_bytes).replace(_ECDSA_SHA256, _ECDSA_SHA1, 1)
+    to_be_signed = _der(_SEQUENCE, body)
+    signature = key.sign(to_be_signed, ec.ECDSA(hashes.SHA1()))  # noqa: S303
+    der = _der(_SEQUENCE, to_be_signed + _ECDSA_SHA1 + _der(_BIT_STRING, b"\0" + signature))
     return x509.load_der_x509_certificate(der)
 
 

@@ -14,6 +14,7 @@ from catalogue import (
     ACCEPTED,
     POSITIVE_CONTROL,
     Catalogue,
+    CrlCheck,
     LabError,
     Mode,
     Outcome,
@@ -35,6 +36,7 @@ _READY_S = 60.0  # nineteen servers start at once
 _POLL_S = 0.05
 _LOGGED_S = 2.0
 _FORGED = "client-forged-issuer"
+_OWN = "client-expired"  # the lab's own CA issues it, with an imported CA, too
 
 
 class LabBroken(LabError):
@@ -46,12 +48,13 @@ class Answered:
     """Who answered the positive control: the kind of server, or the proxy in front of it.
 
     `openssl` is the version (major, minor) that the server is built on; a proxy of the lab is built on the same.
-    `issuer` is who issued the positive control's certificate.
+    `issuer` is the lab's own CA of clients. `imported` tells that another CA issued the positive control's certificate.
     """
 
     server: Server | Proxy
     openssl: tuple[int, ...] | None = None
     issuer: str = ""
+    imported: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ def control(lab: Lab, told: Server | Proxy | None = None) -> Answered:
     if told and server is not told:
         fact = f"{knob(told)} was asked for, but the server that answers is {server}"
         raise LabBroken("nothing was judged", fact, f"make up {knob(told)}")
-    return Answered(server, openssl_version(observed.openssl), lab.manifest.credentials[POSITIVE_CONTROL].issuer)
+    own, good = (lab.manifest.credentials[name] for name in (_OWN, POSITIVE_CONTROL))
+    imported = own.issuer_sha256 != good.issuer_sha256
+    return Answered(server, openssl_version(observed.openssl), own.issuer, imported)
 
 
 def try_one(lab: Lab, scenario: Scenario, probe: Probe, tls: Tls, mode: Mode, answered: Answered) -> Result:
@@ -189,7 +194,10 @@ def _lacking(probe: Probe, attempt: Attempt, answered: Answered) -> str | None:
     issued = attempt.issued
     heeds_names = isinstance(answered.server, Proxy) and probe.name is Tool.WGET
     if heeds_names and attempt.scenario.id == _FORGED and issued and issued.issuer != answered.issuer:
-        return f"the CA was rotated or adopted: {_FORGED} has no longer a name that {answered.server} names"
+        return f"the CA was rotated: {_FORGED} has no longer a name that {answered.server} names"
+    looks_up_all = attempt.scenario.server.crl_check is CrlCheck.CHAIN
+    if answered.imported and looks_up_all and attempt.scenario.credential == POSITIVE_CONTROL:
+        return "the chain of the imported CA needs its root's revocation list, which the lab does not have"
     return probe.lacks(attempt)
 
 

@@ -116,6 +116,8 @@ def test_ones_own_intermediate_is_adopted_and_left_again(lab: Workshop, tmp_path
     assert "only one of LAB_VALIDATION_CA_CERT and LAB_VALIDATION_CA_KEY" in half.stderr
     said = lab.up(f"LAB_VALIDATION_CA_CERT={own}/ca.pem", f"LAB_VALIDATION_CA_KEY={own}/ca.key")
     assert "adopted CN=Corp Client Intermediate,O=Corp" in said
+    for name, issuer in (("client-rsa", "Corp Client"), ("client-ca-certificate", "mTLS Lab Validation")):
+        assert f"CN={issuer} Intermediate" in lab.make("inspect", f"FILE=certs/clients/{name}/cert.pem").stdout
     client = ("--cert", "certs/clients/client-good/fullchain.pem", "--key", "certs/clients/client-good/privkey.pem")
     command = ("curl", "-sS", "--noproxy", "*", "--cacert", "certs/public_root.pem", *client)
     answer = lab.run(*command, f"https://localhost:{lab.port}/")

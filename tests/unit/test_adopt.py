@@ -86,6 +86,7 @@ def test_a_subordinate_ca_of_active_directory_serves_the_good_client(
     subjects = [c.subject.rfc4514_string() for c in x509.load_pem_x509_certificates(done.trusted[Trust.FULLCHAIN])]
     assert [s.split(",")[0] for s in subjects] == [
         "CN=Corp Issuing CA 1",
+        "CN=mTLS Lab Validation Intermediate",
         "CN=Corp Root CA",
         "CN=mTLS Lab Validation Root",
     ]
@@ -108,7 +109,7 @@ REFUSED = {
     "no keyCertSign": ((CA, SKI, "keyUsage=cRLSign"), "no keyCertSign"),
     "no cRLSign": ((CA, SKI, "keyUsage=keyCertSign"), "no cRLSign"),
     "no key id": ((CA, USAGE, "subjectKeyIdentifier=none"), "subjectKeyIdentifier"),
-    "some names only": ((*GOOD, "nameConstraints=permitted;dirName:names\n[names]\nO=Corp"), "allows some names alone"),
+    "some IDs only": ((*GOOD, "nameConstraints=permitted;RID:1.2.3"), "a kind of name (RegisteredID)"),
     "for servers": ((*GOOD, "extendedKeyUsage=serverAuth"), "other uses than clientAuth"),
 }
 
@@ -199,4 +200,29 @@ def test_the_page_about_a_validation_ca_works(tmp_path: Path) -> None:
     trust = store.server / "validation_fullchain.pem"
     openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", str(trust), "bob.pem", cwd=tmp_path)
     shutil.copy(store.client / "clients/client-good/cert.pem", tmp_path / "good.pem")
-    openssl("verify", "-CAfile", "root.pem", "-untrusted", "intermediate.pem", "good.pem", cwd=tmp_path)
+    by_hand = (
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslclient",
+        "-CAfile",
+        "root.pem",
+        "-untrusted",
+        "intermediate.pem",
+    )
+    openssl(*by_hand, "good.pem", cwd=tmp_path)
+    said = openssl("x509", "-in", "intermediate.pem", "-noout", "-text", cwd=tmp_path)
+    for safe in ("pathlen:0", "Name Constraints: critical", "TLS Web Client Authentication"):
+        assert safe in said, "the page shows the kind of CA that it says to import"
+    sign = ("x509", "-req", "-CA", "intermediate.pem", "-CAkey", "intermediate.key", "-set_serial", "1", "-days", "9")
+    for subject, file in (
+        ("/O=Corp/CN=ann", "ann"),
+        ("/O=Other/CN=eve", "eve"),
+        ("/O=Corp/CN=ann.corp.example", "dns"),
+    ):
+        openssl("req", "-new", "-key", "bob.key", "-subj", subject, "-out", "csr", cwd=tmp_path)
+        openssl(*sign, "-in", "csr", "-extfile", "ca.cnf", "-extensions", "client", "-out", file, cwd=tmp_path)
+    openssl(*by_hand, "ann", cwd=tmp_path)
+    for file in ("eve", "dns"):
+        with pytest.raises(AssertionError, match="permitted subtree violation"):
+            openssl(*by_hand, file, cwd=tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import catalogue
 from ca import commands_people, commands_revocation, elsewhere
+from ca.entry import find
 from ca.issue import issue, ledger, parse_names, serving
 from ca.store import CERT, SUPERSEDED, Store
 from catalogue import GOOD_SERVER, LabError, Trust, nearest
@@ -36,7 +37,7 @@ def main() -> int:
     other.set_defaults(run=_elsewhere)
     commands.add_parser("list", help="list everything that was issued").set_defaults(run=_list)
     show = commands.add_parser("show", help="print one certificate in words and as PEM")
-    show.add_argument("name")
+    show.add_argument("name", help="or a serial number")
     show.set_defaults(run=_show)
     commands_revocation.add(commands)
     commands_people.add(commands)
@@ -94,9 +95,10 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
     entries = ledger(store)
     if not name:
         raise LabError("could not show a certificate", "none was named", "make show NAME=client-good")
-    if name not in entries:
+    found = find(entries, name)
+    if found is None:
         raise LabError(f"could not show {name}", f"no such certificate; {nearest(name, entries)}", "make list")
-    entry = entries[name]
+    entry = entries[found]
     for label, value in (
         ("subject", entry.subject),
         ("issuer", entry.issuer),
@@ -110,7 +112,7 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
     if entry.role == SUPERSEDED:
         print(f"another took its place; revoke it: make revoke CREDENTIAL={entry.serial}")
         return
-    path = store.folder(entry.role, name) / CERT
+    path = store.folder(entry.role, found) / CERT
     try:
         pem = path.read_text()
     except OSError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import catalogue
-from ca import adopt, bundle, inspect, people, requests
+from ca import adopt, bundle, inspect, names, people, requests
 from ca.issue import ledger
 from ca.store import Store
 from catalogue import LabError
@@ -34,6 +34,9 @@ def add(commands: Any) -> None:
         parser.add_argument("--uri", action="append", default=[], help=f"like spiffe://{requests.DOMAIN}/people/bob")
         parser.add_argument("--days", default="", help=f"{people.DAYS}, or until its issuer ends if that is sooner")
         parser.add_argument("--replace", action="store_true", help="take the place of an earlier one of that name")
+    check = commands.add_parser("check-name", help="print why a person's certificate can't have a name; or nothing")
+    check.add_argument("name")
+    check.set_defaults(run=lambda _, arguments: print(names.problem(arguments.name)))
     export = commands.add_parser("export-p12", help="write a client's key and certificates to stdout, as PKCS#12")
     export.add_argument("name")
     export.add_argument("--legacy", action="store_true", help="3DES and SHA-1, for older macOS, Windows and Java")

@@ -55,6 +55,19 @@ def superseded(name: str, entry: Issued | None) -> dict[str, Issued]:
     return {f"{name}@{entry.serial}": replace(entry, role=SUPERSEDED, files={})}
 
 
+def find(entries: Mapping[str, Issued], text: str) -> str | None:
+    """Return the name under which a certificate is recorded, or None.
+
+    Args:
+        text: its name or, if nothing has that name, its serial number: hexadecimal, in either case, with 0x, leading
+            zeros or colons if need be, as tools print it.
+    """
+    if text in entries:
+        return text
+    serial = text.lower().removeprefix("0x").replace(":", "").lstrip("0")
+    return next((name for name, entry in entries.items() if entry.serial == serial), None)
+
+
 def client_files(name: str) -> dict[str, str]:
     """Return a client credential's files, relative to the manifest, by certbot's names."""
     files = {"cert": CERT, "chain": CHAIN, "fullchain": FULLCHAIN, "privkey": KEY}

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-from ca import requests
+from ca import names, requests
 from ca.certificates import UNREADABLE, signed_by
 from ca.crl import reason_of
 from ca.entry import key_kind
@@ -151,9 +151,13 @@ def _request(request: x509.CertificateSigningRequest) -> str:
     rows = [("subject", _name(request.subject)), ("key", key_kind(request.public_key())), ("signature", holds)]
     rows += _extensions(request.extensions)
     try:
-        wish = requests.decide(request)
+        wish = requests.check(request)
     except LabError as error:
-        rows.append(("our CA", f"refuses it: {error.fact}"))
+        refused = error.fact
+    else:
+        refused = names.problem(wish.common_name)
+    if refused:
+        rows.append(("our CA", f"refuses it: {refused}"))
     else:
         units = "".join(f", OU={unit}" for unit in wish.organizational_units)
         rows.append(("our CA", f"takes CN={wish.common_name}{units}{''.join(f', {san}' for san in wish.sans)}"))

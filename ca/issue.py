@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import ca.clients
-import ca.servers  # noqa: F401  # each registers its credentials
-from ca import elsewhere, rotation
+from ca import elsewhere, names, rotation
 from ca.adopt import RECIPE, adopted, leaves_below, refuse_rotation, say_misissued
 from ca.certificates import Credential, make, signed_by
 from ca.credentials import CLIENTS, SERVERS, healthcheck, pebble, proxy
@@ -78,6 +76,7 @@ def issue(
     leaves = _leaves(catalogue, parse_names(server_names)) + ([pebble()] if acme else [])
     with store.locked():
         ledger = _ledger(store, say)
+        names.release(ledger, (leaf.name for leaf in leaves), say)
         theirs = adopted(store)
         other = elsewhere.read(store)
         if rotate and rotate[0] is not What.SERVER:

@@ -6,7 +6,6 @@ is never seen; a key made here lies with the clients' files and is copied to the
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,13 +13,14 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
+from ca import names
 from ca.adopt import adopted
 from ca.certificates import Credential, certify, make
 from ca.credentials import client_leaf
 from ca.entry import client_files, entry_of, sha256, superseded
 from ca.imported import Imported, NotPermittedError, fault
 from ca.recipe import BACKDATED, DAY, Key, Recipe, Validity
-from ca.requests import CURE, DOMAIN, Wish, allowed_uri, check_text
+from ca.requests import CURE, DOMAIN, Wish, allowed_uri, check_text, visible
 from ca.store import CERT, FULLCHAIN, LEDGER, PERSON, Store, write_changed, write_file
 from catalogue import Catalogue, LabError, nearest
 from catalogue.manifest import NAME, Issued, Manifest
@@ -28,7 +28,6 @@ from catalogue.manifest import load as load_manifest
 
 DAYS = 90
 KEY_TYPES = {"p256": Key.P256, "p384": Key.P384, "rsa3072": Key.RSA_3072, "ed25519": Key.ED25519}
-_NAME = re.compile(r"(?=.{1,64}$)[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SIGNER = "validation-intermediate"
 
 
@@ -123,8 +122,8 @@ class Desk:
     ) -> None:
         """Refuse names that grant something and that whoever signs did not say."""
         cn = wish.common_name
-        if cn != name and (not _NAME.fullmatch(cn) or cn in self._taken()):
-            raise _refused(name or cn, f"its common name {cn!r} is the lab's own, or no name for a person here", CURE)
+        if cn != name and (problem := names.problem(cn)):
+            raise _refused(name or cn, f"its common name is {visible(cn)!r}: {problem}", CURE)
         ids = [san.removeprefix("URI:") for san in wish.sans if san.startswith("URI:")]
         asked = [f"CN={cn}"] if cn != name else []
         asked += [f"OU={unit}" for unit in wish.organizational_units if unit not in units]
@@ -140,15 +139,11 @@ class Desk:
         fact = f"it asks for {', '.join(asked)}, which whoever signs has to allow, knowing who sent it"
         raise _refused(name or cn, fact, f"make sign {words}{rest}")
 
-    def _taken(self) -> set[str]:
-        return {*self.catalogue.credentials, *self.catalogue.server_credentials, "healthcheck", "proxy", "pebble"}
-
     def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int | None) -> Recipe:
-        if not _NAME.fullmatch(name):
-            fact = "a name is lower-case words, digits too, joined by hyphens, of 64 characters at most"
-            raise _refused(name, fact, "make issue-client NAME=bob, or: make sign CSR=bob.csr NAME=bob")
-        if name in self._taken():
+        if name in (*self.catalogue.credentials, *self.catalogue.server_credentials):
             raise _refused(name, "a credential of the catalogue has this name", f"make show NAME={name}")
+        if problem := names.problem(name):
+            raise _refused(name, problem, "make issue-client NAME=bob, or: make sign CSR=bob.csr NAME=bob")
         if days is not None and not 1 <= days <= 3650:
             raise _refused(name, f"{days} days are not from 1 to 3650", f"make issue-client NAME={name} DAYS={DAYS}")
         validity = Validity(BACKDATED, (DAYS if days is None else days) * DAY)

@@ -61,7 +61,15 @@ def read(data: bytes) -> Wish:
         LabError: not a request, its signature does not hold, its key is weak or of an unsupported kind, it has no
             common name, or a name has characters that deceive.
     """
-    request = parse(data)
+    return check(parse(data))
+
+
+def check(request: x509.CertificateSigningRequest) -> Wish:
+    """Return what of a request is taken, if its signature holds.
+
+    Raises:
+        LabError: it does not, or something in it is refused.
+    """
     try:
         if not request.is_signature_valid:
             raise InvalidSignature

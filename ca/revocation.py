@@ -15,6 +15,7 @@ from datetime import datetime
 from ca import crl
 from ca.certificates import Credential
 from ca.crl import REASONS, Revoked
+from ca.entry import find
 from ca.store import AUTHORITY, KEY, LEDGER, RETIRED, Store, write_changed
 from catalogue import Crl, LabError, nearest
 from catalogue.manifest import Issued
@@ -87,7 +88,8 @@ def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
     """Revoke a certificate and publish its issuer's list.
 
     Args:
-        name: the newest certificate's of that name, or a serial number: of one that was replaced, too.
+        name: the newest certificate's of that name, or a serial number: of one that was replaced, too. What could be
+            either is a name.
 
     Raises:
         LabError: there is no such certificate or reason, nobody publishes lists for it, it is revoked already or has
@@ -98,7 +100,8 @@ def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
         raise LabError(f"could not revoke {name}", f"no such reason {reason!r}; {nearest(reason, REASONS)}", cure)
     with store.locked():
         entries = load_manifest(store.private / LEDGER).credentials
-        entry = _entry(entries, name, "revoke")
+        found = _found(entries, name, "revoke")
+        entry = entries[found]
         index, now = read_index(store), crl.now_s()
         if known := index.find(entry):
             _publish(store, entries, index, now)  # the run that revoked it may have been killed before it did
@@ -111,7 +114,7 @@ def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
             raise LabError(f"could not revoke {name}", fact, "make revoke CREDENTIAL=client-good")
         if datetime.fromisoformat(entry.not_after) < now:
             raise LabError(f"could not revoke {name}", f"it expired at {entry.not_after} anyway", "make list")
-        added = _revoked(next(n for n, e in entries.items() if e is entry), entry, reason, now)
+        added = _revoked(found, entry, reason, now)
         _publish(store, entries, replace(index, revoked=(*index.revoked, added)), now)
     return added
 
@@ -127,7 +130,7 @@ def unrevoke(store: Store, name: str) -> Revoked:
     with store.locked():
         entries = load_manifest(store.private / LEDGER).credentials
         index = read_index(store)
-        known = index.find(_entry(entries, name, "unrevoke"))
+        known = index.find(entries[_found(entries, name, "unrevoke")])
         if known is None:
             raise LabError(f"could not unrevoke {name}", "it is not revoked", "make crl")
         if known.by_recipe:
@@ -206,15 +209,13 @@ def _issued_by(names: set[str], entries: Mapping[str, Issued]) -> set[str]:
     return {n for n, e in entries.items() if e.role == "faulty" and e.issuer_sha256 in issuers} - names
 
 
-def _entry(entries: Mapping[str, Issued], name: str, verb: str) -> Issued:
+def _found(entries: Mapping[str, Issued], name: str, verb: str) -> str:
     if not name:
         raise LabError(f"could not {verb} a certificate", "none was named", _CURES[verb])
-    serial = name.replace(":", "").lstrip("0").lower()  # OpenSSL pads it, and prints it in upper case
-    if found := next((e for e in entries.values() if e.serial == serial), None):
-        return found
-    if name not in entries:
+    found = find(entries, name)
+    if found is None:
         raise LabError(f"could not {verb} {name}", f"no such certificate; {nearest(name, entries)}", "make list")
-    return entries[name]
+    return found
 
 
 def _revoked(name: str, entry: Issued, reason: str, now: datetime, *, by_recipe: bool = False) -> Revoked:

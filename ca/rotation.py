@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from cryptography import x509
+
 from ca.credentials import AUTHORITIES, authority, root
+from ca.entry import sha256
 from ca.recipe import Recipe
-from ca.store import AUTHORITY, RETIRED, Store, write_changed
+from ca.store import AUTHORITY, CERT, RETIRED, Store, write_changed
 from catalogue import LabError, nearest
 from catalogue.manifest import Issued
 
@@ -130,11 +134,24 @@ def settle(store: Store, ledger: dict[str, Issued]) -> Rotation:
         if source in ledger and target not in ledger:
             entry = ledger.pop(source)
             ledger[target] = replace(entry, role=RETIRED if _is_retired(target) else entry.role)
+    for retired in rotation.retired:
+        _rename_left_behind(store, retired.name, ledger)
     now = datetime.now(UTC).isoformat()
     kept = tuple(r for r in rotation.retired if rotation.step is Step.MOVE or r.until > now)
     for name in [n for n, e in ledger.items() if e.role == RETIRED and n not in {r.name for r in kept}]:
         del ledger[name]
     return replace(rotation, retired=kept, moves=())
+
+
+def _rename_left_behind(store: Store, name: str, ledger: dict[str, Issued]) -> None:
+    """Rename the entry of an authority whose folder was renamed while an earlier version lent its name to a person."""
+    path = _folder(store, name) / CERT
+    if name in ledger or not path.exists():
+        return
+    with suppress(ValueError):  # a damaged file is none's
+        certificate = sha256(x509.load_pem_x509_certificate(path.read_bytes()))
+        for left in [n for n, entry in ledger.items() if entry.sha256 == certificate]:
+            ledger[name] = replace(ledger.pop(left), role=RETIRED)
 
 
 def save(store: Store, rotation: Rotation) -> None:

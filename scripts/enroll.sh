@@ -9,6 +9,8 @@ failed="could not enroll ${client:-(nobody was named)}"
 case $client in
 '' | [!a-z]* | *[!a-z0-9-]* | *- | *--*) error "$failed" "a name is lower-case words, digits too, joined by hyphens" "make enroll CLIENT=bob" ;;
 esac
+fact=$(ca check-name -- "$client" </dev/null) || exit 2
+[ -z "$fact" ] || error "$failed" "$fact" "make enroll CLIENT=bob"
 sh scripts/certs.sh certs
 folder=certs/clients/$client
 [ ! -e "$folder" ] || error "$failed" "$folder exists already" "make enroll CLIENT=$client-2, or: rm -r $folder && make enroll CLIENT=$client REPLACE=1"

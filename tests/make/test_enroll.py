@@ -55,7 +55,9 @@ def test_enroll_walks_from_a_key_to_the_first_request(lab: Workshop) -> None:
     assert "try:" in twice.stderr
 
 
-@pytest.mark.parametrize("name", ["", "..", "Bob", "a b", "-x", "$(touch pwned)", "client-good"])
+@pytest.mark.parametrize(
+    "name", ["", "..", "Bob", "a b", "-x", "$(touch pwned)", "client-good", "validation-root-next", "deadbeefdeadbeef"]
+)
 def test_names_that_are_refused_leave_nothing(lab: Workshop, name: str) -> None:
     before = sorted(os.listdir(lab.folder / "certs/clients"))
     done = lab.make("enroll", f"CLIENT={name.replace('$', '$$')}")

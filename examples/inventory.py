@@ -16,7 +16,7 @@ STOCK = {"bolt": 12, "nut": 40}
 # Who may speak for others. The header is that service's word, not a proof.
 MAY_FORWARD = SpiffePath("mtls-lab.test", "/ns/default/sa/client-spiffe")
 
-app = FastAPI(title="inventory")
+app = FastAPI(title="inventory", docs_url=None, redoc_url=None)  # why not: "Security notes" of server/README.md
 app.add_middleware(TlsExtension)
 
 

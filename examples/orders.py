@@ -39,7 +39,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.inventory_in_threads.close()
 
 
-app = FastAPI(title="orders", lifespan=lifespan)
+app = FastAPI(title="orders", lifespan=lifespan, docs_url=None, redoc_url=None)
 app.add_middleware(TlsExtension)
 
 

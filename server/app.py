@@ -36,6 +36,8 @@ dt {{ color: #555; }} dd {{ margin: 0 0 .6rem; font-family: monospace; overflow-
 <p>{explanation}</p>
 <dl>{facts}</dl>
 """
+# Of the page without names: a name that became markup would not be allowed by it.
+PAGE_HEADERS = {"Content-Security-Policy": live.policy(PAGE.format(greeting="", explanation="", facts=""))}
 
 
 class TlsFacts(BaseModel):
@@ -70,7 +72,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-app = FastAPI(title="mTLS lab", lifespan=lifespan)
+# FastAPI's /docs and /redoc load scripts from a content network, into the origin that has the user's certificate.
+app = FastAPI(title="mTLS lab", lifespan=lifespan, docs_url=None, redoc_url=None)
 app.add_middleware(TlsExtension)
 app.include_router(live.router)
 
@@ -93,7 +96,7 @@ def greet(request: Request, identity: Identity, accept: Annotated[str, Header()]
     who = whoami(request, identity)
     greeting = f"Hello, {_name(identity)}!"
     if "text/html" in accept:
-        return HTMLResponse(_page(greeting, who))
+        return HTMLResponse(_page(greeting, who), headers=PAGE_HEADERS)
     return _greeting(greeting, who)
 
 

@@ -30,14 +30,22 @@ _RETRY_MS = 1000
 _NOTE = "These are the handshakes of one worker process; others keep their own, and the next connection may reach them."
 
 
-def _hashes(tag: str) -> str:
-    found = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.S)
-    return " ".join(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in found)
+def policy(page: str) -> str:
+    """Return the Content-Security-Policy of a page: its own styles and scripts, and requests to its origin."""
+
+    def own(tag: str) -> str:
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S)
+        hashes = (b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
+        return f"{tag}-src " + (" ".join(f"'sha256-{text}'" for text in hashes) or "'none'")
+
+    return (
+        f"default-src 'none'; {own('style')}; {own('script')}; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 HEADERS = {
-    "Content-Security-Policy": f"default-src 'none'; style-src {_hashes('style')}; script-src {_hashes('script')}; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": policy(PAGE),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",

@@ -21,7 +21,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(app: Any, path: str, kind: str = "http", **extensions: Any) -> Answer:
+def ask(app: Any, path: str, kind: str = "http", accept: str = "", **extensions: Any) -> Answer:
     """Ask an application for a path (with its query), or open a WebSocket there and hear its first message."""
     path, _, query = path.partition("?")
     scope = {
@@ -29,7 +29,7 @@ def ask(app: Any, path: str, kind: str = "http", **extensions: Any) -> Answer:
         "method": "GET",
         "path": path,
         "query_string": query.encode(),
-        "headers": [],
+        "headers": [(b"accept", accept.encode())] if accept else [],
         "server": ("localhost", 443),
         "scheme": "https",
         "extensions": extensions,

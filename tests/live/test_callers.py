@@ -30,7 +30,7 @@ from fastapi import FastAPI, WebSocket
 from server.identity import ClientIdentity, Identity
 from server.protocol import TlsExtension
 
-app = FastAPI()
+app = FastAPI(docs_url=None, redoc_url=None)
 app.add_middleware(TlsExtension)
 
 @app.get("/who")

@@ -250,7 +250,7 @@ def test_names_that_could_not_be_meant_are_refused_at_once(text: str) -> None:
 
 def service(rule: Rule = ADMINS) -> FastAPI:
     """An application of somebody else, that registers nothing."""
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
 
     @app.get("/private", responses=FORBIDDEN)
     async def private(caller: Caller) -> str:
@@ -333,14 +333,14 @@ def test_an_application_may_answer_itself() -> None:
 
 
 def test_an_application_below_another_is_served_the_same() -> None:
-    outer = FastAPI()
+    outer = FastAPI(docs_url=None, redoc_url=None)
     outer.mount("/below", service())
     assert kind(get(outer, "/below/private")) == "certificate-required"
     assert get(outer, "/below/private", certificate(("CN", "a"))).status == 200
 
 
 def test_the_instance_is_a_path_however_it_was_asked_for() -> None:
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
 
     @app.get("/{anything:path}")
     async def anything(caller: Caller) -> str:

@@ -21,8 +21,8 @@ import requests
 from fastapi import FastAPI, Request, Response
 
 from examples.calling import AsyncCaller, Credential, ThreadCaller, tls_reason
+from examples.on_behalf_of import headers, party
 from server.authorization import FORBIDDEN, PROBLEM_JSON, Caller
-from server.identity import ClientIdentity
 from server.protocol import TlsExtension
 
 _LOGGER = logging.getLogger("uvicorn.error")
@@ -43,30 +43,21 @@ app = FastAPI(title="orders", lifespan=lifespan, docs_url=None, redoc_url=None)
 app.add_middleware(TlsExtension)
 
 
-def on_behalf_of(caller: ClientIdentity) -> dict[str, str]:
-    """Return the header that tells the next service for whom we ask.
-
-    Made anew from the verified certificate: what the caller sent under this name is not passed on. Percent-encoded,
-    because a subject may hold anything, line ends included.
-    """
-    return {"On-Behalf-Of": quote(caller.subject)}
-
-
 @app.get("/orders/{item}", responses=FORBIDDEN)
 async def order(request: Request, item: str, caller: Caller) -> Any:
     """Ask with httpx, in the event loop."""
     async with request.app.state.inventory.client() as client:
-        response = await client.get(f"/stock/{quote(item, safe='')}", headers=on_behalf_of(caller))
+        response = await client.get(f"/stock/{quote(item, safe='')}", headers=headers(party(caller)))
     response.raise_for_status()
-    return {"ordered_by": caller.subject, "inventory": response.json()}
+    return {"ordered_by": party(caller).name, "inventory": response.json()}
 
 
 @app.get("/orders-in-threads/{item}", responses=FORBIDDEN)
 def order_in_thread(request: Request, item: str, caller: Caller) -> Any:
     """Ask with requests, which blocks: a plain `def`, so FastAPI runs it in a thread."""
-    response = request.app.state.inventory_in_threads.get(f"/stock/{quote(item, safe='')}", on_behalf_of(caller))
+    response = request.app.state.inventory_in_threads.get(f"/stock/{quote(item, safe='')}", headers(party(caller)))
     response.raise_for_status()
-    return {"ordered_by": caller.subject, "inventory": response.json()}
+    return {"ordered_by": party(caller).name, "inventory": response.json()}
 
 
 @app.exception_handler(

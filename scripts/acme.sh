@@ -1,6 +1,7 @@
 # Sourced by compose-up.sh and renew.sh, after elsewhere.sh: the ACME server, and how certbot gets a certificate from it.
-at_pebble() { # PATH: what its management port says
-    docker exec "$(container pebble)" curl -q -sSf --max-time 5 --cacert /lab/acme-tls/public_root.pem "https://pebble:15000$1" 2>&1
+at_pebble() { # PATH: what its management port says, which hands out the root's key, too, and so listens in its container only
+    docker exec "$(container pebble)" curl -q -sSf --max-time 5 --cacert /lab/acme-tls/public_root.pem \
+        --connect-to pebble:15000:127.0.0.1:15000 "https://pebble:15000$1" 2>&1
 }
 # What it signs with is new whenever it starts: LAB_ACME_GENERATION tells certbot whether its account is known there.
 start_pebble() {

@@ -7,6 +7,11 @@ ca() {
         LAB_STATE=.lab "$VENV/bin/python" -m ca "$@"
     fi
 }
+system_roots() { # the file of the roots that this machine trusts, if it has one
+    for system in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
+        if [ -e "$system" ]; then echo "$system" && return; fi
+    done
+}
 readable() { # WHAT FILE CURE
     [ -n "$2" ] || error "$1" "no file was named" "$3"
     { [ -f "$2" ] || [ -p "$2" ]; } && [ -r "$2" ] || error "$1" "$2 is no file that can be read" "ls -l $2"

@@ -29,9 +29,7 @@ from_folder() {
         [ -r "$folder/$file" ] || error "$what" "$folder/$file may not be read" "$copied"
     done
     roots=$folder/root.pem
-    for system in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
-        [ -e "$roots" ] || roots=$system
-    done
+    [ -e "$roots" ] || roots=$(system_roots)
     [ -r "$roots" ] || error "$what" "there is no $folder/root.pem, and this system has no roots that are known here" "put the CA's root into $folder/root.pem"
     { cat "$folder/fullchain.pem" && echo && cat "$folder/privkey.pem" && printf '\n# roots\n' && cat "$roots"; } >"$work"
     certified --with-key <"$work" || exit 2

@@ -6,6 +6,9 @@ log() {
 running() {
     if [ "$RUNTIME" = compose ]; then services | grep -qx server; else sh scripts/local-server.sh running; fi
 }
+started_with() { # VARIABLE: its value in the environment of the server's container; nothing with RUNTIME=local
+    [ "$RUNTIME" != compose ] || docker inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$(container server)" | sed -n "s/^$1=//p"
+}
 within() { # COMMAND...: wait until it is true, for 15 s
     deadline=$(($(date +%s) + 15))
     until "$@"; do

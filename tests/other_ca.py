@@ -17,10 +17,10 @@ NOW = datetime.now(UTC)
 class Other:
     """Another CA: a root, an intermediate and a leaf's key."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "Other Root") -> None:
         self.root_key, self.intermediate_key, self.key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-        self.root = self._ca("Other Root", self.root_key, "Other Root", self.root_key)
-        self.intermediate = self._ca("Other CA", self.intermediate_key, "Other Root", self.root_key)
+        self.root = self._ca(name, self.root_key, name, self.root_key)
+        self.intermediate = self._ca("Other CA", self.intermediate_key, name, self.root_key)
 
     def leaf(self, *names: str, begins: timedelta = timedelta(hours=-1), ends: timedelta = timedelta(days=9)) -> bytes:
         """Return a leaf with an empty subject, as ACME servers issue them, and the intermediate."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from matrices import FEW, MOST
 from other_ca import Other
-from test_own_certificate import authenticated, back_to_the_lab, serve_own
+from test_own_certificate import assert_own_root_is_named, authenticated, back_to_the_lab, browser, serve_own
 from workshop import Workshop, clean_environ, compose, copied
 
 pytestmark = [*compose]
@@ -63,6 +65,45 @@ def test_up_says_commands_that_work(lab: Workshop) -> None:
     assert "alert certificate required" in anonymous.stderr
     assert good.stdout.startswith('{"message":"Hello, client-good!"'), good.stderr
     assert by_hand.stdout.startswith("HTTP/1.1 200 OK"), by_hand.stderr
+
+
+def test_the_management_port_is_inside_its_container_only(lab: Workshop) -> None:
+    """It gives every client the key of the root."""
+    pebble = lab.run("docker", "compose", "--profile", "acme", "ps", "-q", "pebble").stdout.strip()
+    script = "for port in 14000 15000; do curl -sk -o /dev/null https://{}:$port/; echo $?; done"
+    inside = lab.run("docker", "exec", pebble, "sh", "-c", script.format("127.0.0.1")).stdout.split()
+    assert inside == ["0", "0"]  # so it is there to be had
+    networks = json.loads(lab.run("docker", "inspect", pebble).stdout)[0]["NetworkSettings"]["Networks"]
+    addresses = [net["IPAddress"] for net in networks.values()]
+    assert addresses
+    network = next(iter(networks))
+    for host in ("pebble", *addresses):
+        run = [
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "--entrypoint",
+            "sh",
+            f"{lab.environ['COMPOSE_PROJECT_NAME']}-client",
+        ]
+        assert lab.run(*run, "-c", script.format(host)).stdout.split() == ["0", "7"], host  # curl: (7) refused
+    if sys.platform == "linux":  # elsewhere containers are in a machine of their own
+        for address in addresses:
+            socket.create_connection((address, 14000), 5).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address, 15000), 5)
+
+
+@pytest.mark.parametrize("knobs", [(), ("PUBLIC_CA=acme",), ("PUBLIC_CA=lab",)])
+def test_nobody_is_told_to_trust_the_acme_servers_root(lab: Workshop, knobs: tuple[str, ...]) -> None:
+    """What the running server serves counts, not the knob in this shell."""
+    done = lab.make("browser", *knobs)
+    assert done.returncode == 2
+    assert "error: a browser must not trust the CA of the server: " in done.stderr
+    assert "\n  try: make up PUBLIC_CA=lab" in done.stderr
+    assert done.stdout == ""
 
 
 def test_what_the_acme_server_issues(lab: Workshop) -> None:
@@ -136,6 +177,7 @@ def test_the_acme_server_forgets_when_it_ends(lab: Workshop) -> None:
 
 def test_a_certificate_of_ones_own_and_back_to_the_lab(lab: Workshop, tmp_path: Path) -> None:
     serve_own(lab, tmp_path, "localhost")  # as mkcert makes them; in a container localhost is somebody else
+    assert_own_root_is_named(lab, "localhost")
     server = lab.server_id()
     (tmp_path / "fullchain.pem").write_bytes(Other().leaf("localhost"))
     bad = lab.make("up", f"LAB_SERVER_CERT_DIR={tmp_path}")
@@ -143,6 +185,7 @@ def test_a_certificate_of_ones_own_and_back_to_the_lab(lab: Workshop, tmp_path: 
     assert lab.server_id() == server
     assert authenticated(lab)
     back_to_the_lab(lab)
+    assert "mTLS Lab Public Root" in browser(lab, "linux")
 
 
 @pytest.mark.parametrize(

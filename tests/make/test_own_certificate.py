@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from other_ca import Other
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
+from other_ca import Other, pem
 from workshop import Workshop, copied
 
 pytestmark = pytest.mark.live
@@ -52,6 +56,99 @@ def back_to_the_lab(lab: Workshop) -> None:
     assert "make rotate WHAT=server" in lab.make("renew").stderr
 
 
+def browser(lab: Workshop, system: str) -> str:
+    done = lab.make("browser", f"FOR={system}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_own_root_is_named(lab: Workshop, name: str) -> None:
+    """The commands that remove a root name the one that is served, or its fingerprint, and not the lab's."""
+    said = {system: browser(lab, system) for system in ("linux", "macos", "windows")}
+    for text in said.values():
+        assert f"https://{name}:{lab.port}/" in text
+        assert "Authorities > Other Root > Delete" in text
+        assert "mTLS Lab Public Root" not in text
+    assert "security delete-certificate -c 'Other Root' " in said["macos"]
+    assert 'certutil -user -delstore Root "Other Root"' in said["windows"]
+    assert "-A -t C,, -n mtls-lab-root -i " in said["linux"]
+
+
+def test_the_labs_own_root_is_named(local: Workshop) -> None:
+    local.up()
+    said = browser(local, "macos")
+    assert "security delete-certificate -c 'mTLS Lab Public Root' " in said
+    assert "Authorities > mTLS Lab Public Root > Delete" in said
+    assert f"https://localhost:{local.port}/" in said
+
+
+def test_removal_follows_a_rotation(local: Workshop) -> None:
+    """A rotated intermediate has a number in its name."""
+    local.up()
+    assert local.make("rotate", "WHAT=intermediate").returncode == 0
+    chain = (local.folder / "certs/clients/client-good/chain.pem").read_bytes()
+    intermediate = (
+        x509.load_pem_x509_certificates(chain)[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    )
+    assert intermediate != "mTLS Lab Validation Intermediate"
+    assert f"-D -n '{intermediate} - mTLS Lab'\n" in browser(local, "linux")
+    assert f"security delete-certificate -c '{intermediate}' " in browser(local, "macos")
+    assert f'certutil -user -delstore CA "{intermediate}"\n' in browser(local, "windows")
+
+
+def system_root() -> bytes | None:
+    """One of the roots that this machine trusts, in PEM."""
+    for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"):
+        if Path(path).exists():
+            blocks = re.findall(
+                rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", Path(path).read_bytes(), re.S
+            )
+            return blocks[-1] if blocks else None
+    return None
+
+
+def publish(lab: Workshop, root: bytes) -> None:
+    """Have the CA publish a root as the one that vouches for what is served."""
+    (lab.folder / ".lab/ca-private/elsewhere.json").write_text(json.dumps({"name": "localhost", "root": root.decode()}))
+    assert lab.run(".venv/bin/python", "-m", "ca", "issue", LAB_STATE=".lab").returncode == 0
+
+
+def test_nobody_is_told_to_trust_or_remove_a_public_root(local: Workshop) -> None:
+    root = system_root()
+    if not root:
+        pytest.skip("this system has no roots in a file")
+    local.up()
+    publish(local, root)
+    of_roots = (
+        "public_root.pem",
+        "mtls-lab-root",
+        "Authorities",
+        "add-trusted-cert",
+        "-addstore Root",
+        "-delstore Root",
+    )
+    for system in ("linux", "macos", "windows"):
+        said = browser(local, system)
+        assert "this machine trusts the CA of the server already" in said
+        assert [word for word in of_roots if word in said] == []
+        assert re.search(r"-(D|c|delstore CA) .*mTLS Lab Validation Intermediate", said)  # of the client: to be removed
+
+
+def test_a_hostile_name_is_in_no_command(local: Workshop) -> None:
+    """Root and intermediate come from anywhere; what is printed is pasted into a shell."""
+    local.up()
+    commands = {"macos": "security delete-certificate -Z {}", "windows": 'certutil -user -delstore Root "{}"'}
+    for name in ("x'; touch pwned; '", '$(touch pwned)`"%PATH%', "Straße CA", "", "-D", "\u202eroot"):
+        root = Other(name).root
+        sha1 = root.fingerprint(hashes.SHA1()).hex().upper()
+        publish(local, pem(root))
+        for system in commands if name.startswith("$") else ("macos",):
+            said = browser(local, system)
+            assert commands[system].format(sha1) in said
+            assert f"Authorities > the one with the SHA-1 fingerprint {sha1} > " in said
+            assert not name or name not in said.replace("-D -n", "")
+
+
 def test_rotation_follows_the_file_that_is_trusted(local: Workshop) -> None:
     """Below the root alone a new intermediate changes nothing; where it is trusted itself, the old one would be out."""
     local.up("TRUST=validation_root")
@@ -77,6 +174,7 @@ def test_a_certificate_of_ones_own(local: Workshop, tmp_path: Path) -> None:
     assert (lab.server_id(), served(lab) != before) == (server, True)  # taken over, not started again
     assert authenticated(lab)
     assert "its own ACME client renews that" in lab.make("renew").stderr
+    assert_own_root_is_named(lab, name)
 
     renewed = served(lab)
     bad = {

@@ -50,7 +50,7 @@ root_name=${name:-$sha1} root_shown=${name:-the one with the SHA-1 fingerprint $
 [ -z "$name" ] || root_macos="-c '$name'"
 # Another CA's root may be trusted already: then there is nothing to trust, and nothing to remove.
 trusted=
-if grep -q '"server_name"' certs/manifest.json; then
+if grep -q '"server_name": "[^"]' certs/manifest.json; then
     roots=$(system_roots)
     [ -z "$roots" ] || ! tr -d '\r\n' <"$roots" | grep -qF -e "$(tr -d '\r\n' <"$root")" || trusted=yes
 fi
@@ -119,7 +119,7 @@ cat <<END
 END
 if [ -n "$trusted" ]; then
     echo "  trust    nothing: this machine trusts the CA of the server already ($root_shown)"
-elif grep -q '"server_name"' certs/manifest.json; then
+elif grep -q '"server_name": "[^"]' certs/manifest.json; then
     cat <<END
   trust    $root
            $root_shown, the CA of the server, for websites only. With the key of that CA a stranger can be any website

@@ -3,6 +3,7 @@
 . scripts/error.sh
 . scripts/server.sh
 built "$1" || error "the lab is not built" "there is no image $(image_of "$1")" "make up"
+sh scripts/project.sh || exit 2
 case $1 in
 shell | postman) running || error "could not run $1" "the server, whose network it shares, does not run" "make up" ;;
 esac

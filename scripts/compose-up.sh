@@ -35,7 +35,7 @@ if [ -z "$(containers '{{.ID}}' --filter "publish=$PORT")" ] &&
 fi
 start_server() {
     sh scripts/compose-proxy.sh remove
-    output=$(docker compose --progress quiet up -d --no-deps --remove-orphans server 2>&1) ||
+    output=$(docker compose --progress quiet up -d --no-deps server 2>&1) ||
         error "could not start the server" "$output" "make logs"
 }
 served_before=$LAB_ELSEWHERE

@@ -4,19 +4,15 @@
 ifneq ($(filter-out none,$(PROXY)),)
 export COMPOSE_FILE := $(or $(COMPOSE_FILE),docker-compose.yml)$(if $(findstring proxy/behind.yml,$(COMPOSE_FILE)),,:proxy/behind.yml)
 endif
-# As Compose itself derives it, for what is asked of the engine without it.
-ifeq ($(COMPOSE_PROJECT_NAME),)
-COMPOSE_PROJECT_NAME := $(shell basename "$$PWD" | LC_ALL=C tr 'A-Z' 'a-z' | LC_ALL=C tr -cd 'a-z0-9_-' | sed 's/^[-_]*//')
-endif
-export COMPOSE_PROJECT_NAME
+include $(dir $(lastword $(MAKEFILE_LIST)))project-name.mk
 COMPOSE := docker compose --progress quiet
 CA := sh scripts/compose-run.sh ca
 CLIENT := sh scripts/compose-run.sh client
 # In the server's network, where it is localhost, as on the host: names matter to server credentials.
 CLIENT_BESIDE := sh scripts/compose-run.sh shell python -m client
-FETCH_REPORTS = mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --name $(1) | tar -xof - -C reports
+FETCH_REPORTS = sh scripts/project.sh 2>/dev/null && mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --name $(1) | tar -xof - -C reports
 SHELL_HERE = sh scripts/compose-run.sh shell
 LOGS = sh scripts/compose-logs.sh
 STATUS = docker compose ps -a
-DOWN = sh scripts/every-profile.sh down
-CLEAN = sh scripts/every-profile.sh down --volumes --rmi local --remove-orphans
+DOWN = sh scripts/compose-down.sh
+CLEAN = sh scripts/compose-down.sh clean

@@ -3,7 +3,8 @@
 set -e
 . scripts/error.sh
 . scripts/containers.sh
-made=.lab/images-$(echo "$*" | tr ' ' -)
+made=.lab/built-$(echo "$*" | tr ' ' -)
+sh scripts/project.sh || exit 2
 mkdir -p .lab
 if [ -e "$made" ] && built "$@" &&
     [ -z "$(find acme browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$made")" ]; then

@@ -40,9 +40,9 @@ case $(cat .lab/server.config 2>/dev/null) in *" port=$PORT "*) sh scripts/local
 port_is_free() {
     "$VENV/bin/python" -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$PORT" 2>/dev/null
 }
-if ! port_is_free && sh scripts/runtime.sh --why >/dev/null && [ -n "$(docker compose ps -q server 2>/dev/null)" ]; then
+if ! port_is_free && sh scripts/runtime.sh --why >/dev/null && other=$(containers '{{.ID}}' --filter label=com.docker.compose.service=server) && [ -n "$other" ]; then
     echo "stopping the server of RUNTIME=compose: the lab runs in one runtime at a time" >&2
-    docker compose --progress quiet stop server
+    docker stop "$other" >/dev/null
 fi
 port_is_free ||
     error "could not start the server" "port $PORT is in use by another program, or not yours to use" "make up PORT=$((PORT % 65535 + 1))"

@@ -68,6 +68,7 @@ def assert_own_root_is_named(lab: Workshop, name: str) -> None:
     for text in said.values():
         assert f"https://{name}:{lab.port}/" in text
         assert "Authorities > Other Root > Delete" in text
+        assert "If your browser trusts it already" in text
         assert "mTLS Lab Public Root" not in text
     assert "security delete-certificate -c 'Other Root' " in said["macos"]
     assert 'certutil -user -delstore Root "Other Root"' in said["windows"]
@@ -79,6 +80,7 @@ def test_the_labs_own_root_is_named(local: Workshop) -> None:
     said = browser(local, "macos")
     assert "security delete-certificate -c 'mTLS Lab Public Root' " in said
     assert "Authorities > mTLS Lab Public Root > Delete" in said
+    assert "Remove it afterwards: whoever gets this lab's keys" in said
     assert f"https://localhost:{local.port}/" in said
 
 

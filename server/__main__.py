@@ -62,7 +62,8 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
             raise
         print(error, file=sys.stderr)
         return 2
-    defaults = lab.defaults(parameters["ssl_ciphers"]) if explained else None
+    plain = None if parameters["ssl_certfile"] else "plain HTTP: no encryption, no client certificates"
+    defaults = lab.defaults(parameters["ssl_ciphers"]) if explained else plain
     log.event(logging.INFO, "serving", server=lab.server, defaults=defaults, equivalent=equivalent_command(app))
     if explained and lab.proxy and lab.proxy.rule is None:
         fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"

@@ -19,11 +19,15 @@ TIMEOUT_S = 3.0
 INTERVAL_S = 0.05
 
 
-def answers(port: int, credential: Path | None) -> str | None:
+def answers(port: int, credential: Path | None, *, plain: bool = False) -> str | None:
     """Ask the server on this machine. Returns None if it answers, else what happened instead."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+        if plain
+        else http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT_S, context=context)
+    )
     try:
         if credential:
             context.load_cert_chain(credential / "fullchain.pem", credential / "privkey.pem")
@@ -60,7 +64,8 @@ def main() -> int:
         return 1
     port = int(port_text)
     folder = os.environ.get("LAB_HEALTHCHECK_DIR")
-    while problem := answers(port, Path(folder) if folder else None):
+    plain = os.environ.get("LAB_PLAIN_HTTP") == "1"
+    while problem := answers(port, Path(folder) if folder else None, plain=plain):
         if time.monotonic() > deadline or (arguments.pid and not _runs(arguments.pid)):
             print(f"error: the server does not answer on port {port}: {problem}\n  try: make logs", file=sys.stderr)
             return 1

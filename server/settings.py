@@ -21,6 +21,8 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.main import main as uvicorn_command
 
 from server import log
+from server.environment import SettingsError as SettingsError
+from server.environment import asking_for_tls, plain_http, switch
 from server.files import certificates, check_whole, load_context
 from server.revocation import load_lists
 
@@ -30,14 +32,6 @@ if TYPE_CHECKING:
 APP = "server.app:app"  # unless `python -m server` is given another
 CERT_REQS = {"off": "0", "optional": "1", "required": "2"}
 _POLL_S = 0.1
-_SWITCH = {"0": False, "1": True}
-
-
-class SettingsError(Exception):
-    """The environment asks for something that can't be served. Its text names the variable and the cure."""
-
-    def __init__(self, variable: str, fact: str, cure: str) -> None:
-        super().__init__(f"error: could not start the server: {variable}: {fact}\n  try: {cure}")
 
 
 @dataclass(frozen=True)
@@ -97,14 +91,14 @@ def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
     file = environ.get("LAB_LOG_FILE")
     return LabSettings(
         server,
-        _switch(environ, "LAB_VERIFY_STRICT", "1"),
-        _switch(environ, "LAB_SESSION_TICKETS", "0"),
+        switch(environ, "LAB_VERIFY_STRICT", "1"),
+        switch(environ, "LAB_SESSION_TICKETS", "0"),
         _seconds(environ, "LAB_HANDSHAKE_TIMEOUT_S"),
         _seconds(environ, "LAB_REQUEST_HEAD_TIMEOUT_S"),
         _count(environ, "LAB_MAX_HANDSHAKES", "200"),
         Path(crl) if crl else None,
         crl_check,
-        _switch(environ, "LAB_HANDSHAKE_LOG", "0"),
+        switch(environ, "LAB_HANDSHAKE_LOG", "0"),
         Path(file) if file else None,
         _proxy(environ),
     )
@@ -145,13 +139,6 @@ def _count(environ: MutableMapping[str, str], name: str, default: str) -> int:
     return int(text)
 
 
-def _switch(environ: MutableMapping[str, str], name: str, default: str) -> bool:
-    value = environ.get(name) or default
-    if value not in _SWITCH:
-        raise SettingsError(name, f"{value!r} is neither 0 nor 1", f"export {name}={default}")
-    return _SWITCH[value]
-
-
 def await_certificate(environ: MutableMapping[str, str]) -> None:
     """Wait until certificate and key are there, for LAB_CERTIFICATE_WAIT_S seconds, by default 0.
 
@@ -181,8 +168,8 @@ def prepare(environ: MutableMapping[str, str]) -> None:
 
     Raises:
         SettingsError: an unknown mode, a verification mode without a trust file (Uvicorn would start and refuse
-            everybody) or without a certificate (it would serve everybody over plain HTTP), none for a trusted proxy,
-            or a file that is missing or may not be read.
+            everybody), no certificate (it would serve everybody over plain HTTP) unless LAB_PLAIN_HTTP asks for that,
+            no client certificates where a proxy is trusted, or a file that is missing or may not be read.
     """
     mode = environ.get("UVICORN_SSL_CERT_REQS") or "off"
     number = CERT_REQS.get(mode, mode)
@@ -190,10 +177,13 @@ def prepare(environ: MutableMapping[str, str]) -> None:
         fact = f"{mode!r} is none of off, optional, required (or 0, 1, 2)"
         raise SettingsError("UVICORN_SSL_CERT_REQS", fact, "make up MODE=required")
     environ["UVICORN_SSL_CERT_REQS"] = number
-    asks_for_tls = number != "0" or environ.get("UVICORN_SSL_KEYFILE") or environ.get("UVICORN_SSL_CA_CERTS")
-    if asks_for_tls and not environ.get("UVICORN_SSL_CERTFILE"):
+    if plain_http(environ):
+        return
+    if not environ.get("UVICORN_SSL_CERTFILE"):
         fact = "not set, so Uvicorn would serve everybody over plain HTTP"
-        raise SettingsError("UVICORN_SSL_CERTFILE", fact, "export UVICORN_SSL_CERTFILE=fullchain.pem")
+        or_plain = "" if asking_for_tls(environ) else ", or: export LAB_PLAIN_HTTP=1"
+        cure = f"export UVICORN_SSL_CERTFILE=fullchain.pem{or_plain}"
+        raise SettingsError("UVICORN_SSL_CERTFILE", fact, cure)
     if number != "0" and not environ.get("UVICORN_SSL_CA_CERTS"):
         fact = f"not set, and mode {mode} needs the file with the CAs of the clients"
         raise SettingsError("UVICORN_SSL_CA_CERTS", fact, "export UVICORN_SSL_CA_CERTS=validation_fullchain.pem")

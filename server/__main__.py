@@ -14,6 +14,7 @@ from uvicorn.supervisors import Multiprocess
 
 from server import log
 from server.context import live_context
+from server.environment import read_env_file
 from server.protocol import PROTOCOLS
 from server.settings import (
     APP,
@@ -44,6 +45,7 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
     """
     app = sys.argv[1] if len(sys.argv) > 1 else APP
     try:
+        read_env_file()
         await_certificate(os.environ)
         prepare(os.environ)
         lab = lab_settings(os.environ)
@@ -68,6 +70,9 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
     if explained and lab.proxy and lab.proxy.rule is None:
         fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"
         log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)
+    # It has been read. Uvicorn would read it again, and nobody has seen what is new in it by then.
+    os.environ.pop("UVICORN_ENV_FILE", None)
+    parameters["env_file"] = None
     if lab.server == "stock":
         stock(app)
     if explained:

@@ -1,11 +1,14 @@
 """The environment that a server starts in, as far as it must be known before the rest is read.
 
-It imports nothing but the standard library, so that the health check can afford it.
+It imports little, so that the health check can afford it.
 """
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 _SWITCH = {"0": False, "1": True}
 
@@ -15,6 +18,36 @@ class SettingsError(Exception):
 
     def __init__(self, variable: str, fact: str, cure: str) -> None:
         super().__init__(f"error: could not start the server: {variable}: {fact}\n  try: {cure}")
+
+
+def read_env_file() -> None:
+    """Add to the environment of this process what is in the file that UVICORN_ENV_FILE names.
+
+    Uvicorn reads it, too, but so late that neither its own variables nor ours are looked at again. As there, what is
+    set already stays, even if it is set to nothing.
+
+    Raises:
+        SettingsError: it can't be read, or takes a package that is not there.
+    """
+    path = os.environ.get("UVICORN_ENV_FILE")
+    if not path:
+        return
+    try:
+        from dotenv import load_dotenv
+        from dotenv.parser import parse_stream
+    except ImportError:
+        fact = "it takes the package python-dotenv, which is not installed"
+        raise SettingsError("UVICORN_ENV_FILE", fact, "pip install python-dotenv") from None
+    try:
+        text = Path(path).read_text("utf-8")
+        # python-dotenv leaves out what it can't read: a revocation list, perhaps.
+        if wrong := next((binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error), 0):
+            raise ValueError(f"line {wrong} is not NAME=value")
+        load_dotenv(stream=io.StringIO(text))
+    except (OSError, ValueError) as error:
+        fact = (isinstance(error, OSError) and error.strerror) or str(error)
+        fact = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else fact
+        raise SettingsError("UVICORN_ENV_FILE", f"{path}: {fact}", "unset UVICORN_ENV_FILE") from None
 
 
 def switch(environ: Mapping[str, str], name: str, default: str) -> bool:

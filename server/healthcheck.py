@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from server.environment import SettingsError, read_env_file
+
 HEALTH = "/healthz"  # the application takes it from here: to import that for it would cost 0.4 s at each check
 TIMEOUT_S = 3.0
 INTERVAL_S = 0.05
@@ -58,6 +60,11 @@ def main() -> int:
     parser.add_argument("--pid", type=int, help="the server's process: without it there is nothing to wait for")
     arguments = parser.parse_args()
     deadline = time.monotonic() + arguments.wait
+    try:
+        read_env_file()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
     port_text = os.environ.get("UVICORN_PORT") or "8000"
     if not port_text.isdigit():
         print(f"error: UVICORN_PORT: {port_text!r} is no port number\n  try: export UVICORN_PORT=8443", file=sys.stderr)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 APP = "server.app:app"  # unless `python -m server` is given another
 CERT_REQS = {"off": "0", "optional": "1", "required": "2"}
+_OTHER_NAMES = {"WEB_CONCURRENCY": "UVICORN_WORKERS", "FORWARDED_ALLOW_IPS": "UVICORN_FORWARDED_ALLOW_IPS"}
 _POLL_S = 0.1
 
 
@@ -47,6 +48,7 @@ class LabSettings:
     crl: LAB_CRL, a PEM file of certificate revocation lists, or None to check none.
     crl_check: LAB_CRL_CHECK, look up the `leaf` alone, or every certificate of the `chain`.
     handshake_log: LAB_HANDSHAKE_LOG, keep the last 500 handshakes for `GET /handshakes`.
+    open_handshakes: LAB_OPEN_HANDSHAKES, show them to clients without a certificate.
     log_file: LAB_LOG_FILE, where to write the log besides stderr.
     proxy: LAB_TRUSTED_PROXY and LAB_PROXY_HEADER, who is believed to tell of other clients, or None.
     """
@@ -60,17 +62,19 @@ class LabSettings:
     crl: Path | None
     crl_check: str
     handshake_log: bool
+    open_handshakes: bool
     log_file: Path | None
     proxy: TrustedProxy | None
 
     def defaults(self, ciphers: str | None = None) -> str:
         """Return what a connection may do, in words, for the log; `ciphers` is what UVICORN_SSL_CIPHERS says."""
         suites = f"ciphers={ciphers}" if ciphers else "AEAD only"
+        handshakes = ("open" if self.open_handshakes else "on") if self.handshake_log else "off"
         return (
             f"TLS 1.2 and 1.3, {suites}, verify={'strict' if self.strict else 'plain'}, "
             f"crl={self.crl_check if self.crl else 'off'}, resumption={'tickets' if self.tickets else 'off'}, "
             f"renegotiation=off, compression=off, handshake<={self.handshake_timeout_s:g}s, "
-            f"head<={self.head_timeout_s:g}s, handshakes<={self.max_handshakes}"
+            f"head<={self.head_timeout_s:g}s, handshakes<={self.max_handshakes}, handshake log={handshakes}"
             + (f", {self.proxy.header} believed from {self.proxy.name}" if self.proxy else "")
         )
 
@@ -99,6 +103,7 @@ def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
         Path(crl) if crl else None,
         crl_check,
         switch(environ, "LAB_HANDSHAKE_LOG", "0"),
+        switch(environ, "LAB_OPEN_HANDSHAKES", "0"),
         Path(file) if file else None,
         _proxy(environ),
     )
@@ -166,11 +171,16 @@ def await_certificate(environ: MutableMapping[str, str]) -> None:
 def prepare(environ: MutableMapping[str, str]) -> None:
     """Rewrite `off|optional|required` to Uvicorn's number, and refuse what Uvicorn would start with and regret.
 
+    What Uvicorn also reads under another name gets the usual one, so that the log has it.
+
     Raises:
         SettingsError: an unknown mode, a verification mode without a trust file (Uvicorn would start and refuse
             everybody), no certificate (it would serve everybody over plain HTTP) unless LAB_PLAIN_HTTP asks for that,
             no client certificates where a proxy is trusted, or a file that is missing or may not be read.
     """
+    for other, name in _OTHER_NAMES.items():
+        if environ.get(other) and not environ.get(name):
+            environ[name] = environ[other]
     mode = environ.get("UVICORN_SSL_CERT_REQS") or "off"
     number = CERT_REQS.get(mode, mode)
     if number not in CERT_REQS.values():

@@ -66,7 +66,13 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
         return 2
     plain = None if parameters["ssl_certfile"] else "plain HTTP: no encryption, no client certificates"
     defaults = lab.defaults(parameters["ssl_ciphers"]) if explained else plain
-    log.event(logging.INFO, "serving", server=lab.server, defaults=defaults, equivalent=equivalent_command(app))
+    log.event(
+        logging.INFO,
+        "serving",
+        server=lab.server,
+        defaults=defaults and log.Own(defaults),
+        equivalent=log.Own(equivalent_command(app)),
+    )
     if explained and lab.proxy and lab.proxy.rule is None:
         fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"
         log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)

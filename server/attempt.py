@@ -111,7 +111,7 @@ def attempt_of(name: str, worker: int, outcome: Outcome, raw: Sequence[Raw]) -> 
             by_client=seen.alert_sender == "client",
             reason=outcome.reason,
             resumed=outcome.resumed,
-            named=bool(seen.subjects),
+            named=seen.named,
         ),
         messages=shown,
         omitted=outcome.omitted,
@@ -127,6 +127,7 @@ class _Seen:
     alert: str | None = None
     alert_sender: str | None = None
     subjects: tuple[str, ...] = ()
+    named = False
 
     def message(self, raw: Raw) -> Message:
         sender = "client" if raw.direction == READ else "server"
@@ -155,4 +156,6 @@ class _Seen:
             self.group = messages.key_exchange_group(raw.data)
             return self.group
         self.subjects = messages.subjects(raw.data, raw.version)
-        return self.subjects[0] if self.subjects else "no certificate"
+        cut_off = raw.size > len(raw.data)
+        self.named = bool(self.subjects) or cut_off
+        return self.subjects[0] if self.subjects else "too long to be kept" if cut_off else "no certificate"

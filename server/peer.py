@@ -19,6 +19,8 @@ UNREADABLE = (
     x509.DuplicateExtension,
 )
 
+_CACHED_BYTES = 8 * 1024  # of a certificate: a stranger's may have 100 KiB
+
 
 def client_chain(connection: ssl.SSLObject) -> Sequence[bytes]:
     """Return a client's verified chain (DER, leaf first), or the leaf alone: before Python 3.13, or resumed."""
@@ -39,5 +41,5 @@ def subject(certificate: bytes) -> str | None:
 
 def subject_in_words(certificate: bytes) -> str:
     """Return the subject, or a word where there is none to show."""
-    text = subject(certificate)
+    text = subject(certificate) if len(certificate) <= _CACHED_BYTES else subject.__wrapped__(certificate)
     return "(unreadable)" if text is None else text or "(empty)"

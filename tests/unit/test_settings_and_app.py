@@ -19,8 +19,9 @@ from starlette.requests import HTTPConnection
 from ca.store import Store
 from server import app as application
 from server.identity import client_identity
-from server.log import _value
+from server.log import Own, _value
 from server.messages import certificates
+from server.peer import subject, subject_in_words
 from server.settings import (
     SettingsError,
     await_certificate,
@@ -203,6 +204,30 @@ def test_a_log_line_can_not_be_forged() -> None:
     assert _value("CN=a,O=b") == "CN=a,O=b"
     assert _value('x" verify_code=0\nERROR') == '"x\\" verify_code=0\\nERROR"'
     assert _value("") == '""'
+    assert _value("\x7f\x80") == r'"\u007f\u0080"'
+
+
+def test_what_a_log_line_has_of_a_text_is_bounded() -> None:
+    """Characters count as they stand in the line; what whoever runs the server has said is not cut."""
+    for text, shown in (
+        ("a" * 512, "a" * 512),
+        ("a" * 513, f'"{"a" * 512}...[1 more characters]"'),
+        ("\0" * 86, f'"{chr(92)}u0000{(chr(92) + "u0000") * 84}...[1 more characters]"'),
+        ("\0" * 10**6, f'"{(chr(92) + "u0000") * 85}...[999915 more characters]"'),
+    ):
+        assert _value(text) == shown
+        assert _value(ValueError(text)) == shown
+    assert _value(Own("a" * 513)) == f'"{"a" * 513}"'
+    assert _value(Own("a\n")) == r'"a\n"'
+
+
+def test_what_a_stranger_sends_is_not_kept_for_its_size() -> None:
+    """Of the last certificates the subject is known; each of these may have 100 KiB."""
+    subject.cache_clear()
+    assert subject_in_words(bytes(20_000)) == "(unreadable)"
+    assert subject.cache_info().currsize == 0
+    assert subject_in_words(bytes(2_000)) == "(unreadable)"
+    assert subject.cache_info().currsize == 1
 
 
 def test_the_certificate_message_is_read_in_both_versions() -> None:

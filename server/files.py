@@ -148,7 +148,7 @@ def certificates(path: str | os.PathLike[str] | None) -> list[x509.Certificate]:
 
 
 def leaf_of(path: str | os.PathLike[str]) -> x509.Certificate | None:
-    """Return the first certificate of a file, or None if there is none or `cryptography` can't read it."""
+    """Return the first certificate of a file, or None if it has no certificate or `cryptography` can't read it."""
     return next((_read(block) for block in blocks(path) if block.label in _CERTIFICATE), None)
 
 

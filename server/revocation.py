@@ -142,7 +142,7 @@ def _read(
 
 
 def _unusable(crl: x509.CertificateRevocationList) -> str | None:
-    """Return why OpenSSL would use a list for another than it is, or refuse everybody for it; None if it would not."""
+    """Return why a list must not be given to OpenSSL, which would misread it or refuse every client; None if it may."""
     if _extension(crl, x509.DeltaCRLIndicator):
         return "has only the changes since another one (delta CRL), and OpenSSL 3.0 takes it for complete"
     scope = _extension(crl, x509.IssuingDistributionPoint)
@@ -165,7 +165,7 @@ def is_early(crl: x509.CertificateRevocationList, now: datetime) -> bool:
 
 
 def is_current(crl: x509.CertificateRevocationList, now: datetime) -> bool:
-    """Tell whether a list is neither stale nor early. OpenSSL uses another one only where none is current."""
+    """Tell whether a list is neither stale nor early: OpenSSL prefers such a list."""
     return not is_stale(crl, now) and not is_early(crl, now)
 
 

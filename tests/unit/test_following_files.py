@@ -312,7 +312,7 @@ IN_OTHER_LETTERS = {
 def test_openssl_and_the_judge_choose_the_same_list(
     live: Callable[..., LiveContext], state: Path, tmp_path: Path, lists: list[dict[str, Any]], code: int
 ) -> None:
-    """A new handshake and a connection that is open get the same verdict, whatever order the lists have."""
+    """A new handshake and an open connection get the same verdict, in any order of the lists."""
     file = tmp_path / "crl.pem"
     made = [crl(state, *[leaf(state)] * some.pop("revokes", False), **some) for some in map(dict, lists)]
     for order in (made, made[::-1], made[1:] + made[:1]):
@@ -326,7 +326,7 @@ def test_openssl_and_the_judge_choose_the_same_list(
 
 
 def of_a_new_handshake(loaded: LiveContext, state: Path, name: str) -> int:
-    """The verify error of a client that connects now; 0 if there is none."""
+    """The verify error of a client that connects now; 0 if it is accepted."""
     client, server = half_way(loaded, state, name)
     client.do_handshake()
     try:
@@ -353,7 +353,7 @@ def test_of_two_lists_of_one_second_the_first_counts(
 
 
 def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(state: Path) -> None:
-    """Where the issuer is known, it is that one's, as in OpenSSL; with the leaf alone a revocation is not missed."""
+    """Where the issuer is known, its key counts, as in OpenSSL. With only the leaf a revocation is not missed."""
     by = authority(state, "validation-intermediate")
     now = datetime.now(UTC)
     names = x509.CertificateBuilder(by.certificate.subject, x509.Name([]), OTHER_KEY.public_key(), 5)
@@ -402,7 +402,7 @@ def test_lists_in_the_trust_file_count_too(
 def test_a_list_that_openssl_takes_for_another_is_refused(
     live: Callable[..., LiveContext], state: Path, tmp_path: Path, which: dict[str, Any], fact: str
 ) -> None:
-    """OpenSSL 3.0 takes a list of changes for a complete one: whoever is revoked in that one would be let in."""
+    """OpenSSL 3.0 takes a list of changes for a complete one: a client that is revoked in that one would be let in."""
     file = tmp_path / "crl.pem"
     revokes = crl(state, leaf(state), **OLDER)
     file.write_bytes(revokes + crl(state, **NEWER, **which))

@@ -1,4 +1,4 @@
-"""A PEM file holds for the server what it holds for OpenSSL, whatever stands between and around its blocks."""
+"""The server reads from a PEM file what OpenSSL reads from it, with any text between and around the blocks."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_key_with_headers_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mutation", TEXT.values(), ids=TEXT)
 def test_what_is_text_among_revocation_lists_is_none(state: Path, tmp_path: Path, mutation: Mutation) -> None:
-    """A list that was commented out is no list, and a certificate that was is none that OpenSSL would trust."""
+    """A list that is commented out does not count. A commented certificate is not one that OpenSSL would trust."""
     file = tmp_path / "crl.pem"
     one, other = crl(state), crl(state, issuer="validation-root")
     for data in (as_list(mutation)(one) + other, other + as_list(mutation)(one)):

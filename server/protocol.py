@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import h11
+from h11._receivebuffer import ReceiveBuffer
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.log import event
@@ -26,6 +29,10 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 _STATE_KEY = "server.protocol.tls"
+_TEXT = rb"[\t -~\x80-\xff]*"  # no control characters but the tab
+_LINES = re.compile(rb"(?:[!-~]" + _TEXT + rb"\r\n)*\r\n")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]+(?:;" + _TEXT + rb")?\r\n")
+_FRAMING = re.compile(rb"\n(content-length|transfer-encoding):", re.IGNORECASE)
 _VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 
@@ -105,8 +112,57 @@ class WithTls(asyncio.Protocol):
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, self.cycle if waits else self)
 
 
+class StrictReceiveBuffer(ReceiveBuffer):
+    """The lines that h11 receives, where they are as RFC 9112 has them; h11 itself, unlike httptools, takes others.
+
+    A proxy may forward as one field what h11 would take for two (a bare LF), or as the body of one client's request
+    what h11 would take for another request: then a client would say who it is. Bodies are not looked at.
+    """
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        """Return the lines of a head or of trailers, or None while they are incomplete.
+
+        Raises:
+            h11.LocalProtocolError: they have a bare LF or CR, a folded field, another control character, or both
+                Content-Length and Transfer-Encoding (RFC 9112 2.2, 5.2, 6.1). Uvicorn answers 400 and closes.
+        """
+        before = bytes(self)
+        lines = super().maybe_extract_lines()
+        if lines is None:
+            return None
+        end = len(before) - len(self)
+        if not _LINES.fullmatch(before, 0, end):
+            raise h11.LocalProtocolError("a line that others may read differently")
+        if len({name.lower() for name in _FRAMING.findall(before, 0, end)}) > 1:
+            raise h11.LocalProtocolError("two framings of one body")
+        return lines
+
+    def maybe_extract_next_line(self) -> bytearray | None:
+        """Return the line with a chunk's size, or None while it is incomplete.
+
+        Raises:
+            h11.LocalProtocolError: it has a bare LF or CR, another control character, or a space behind the size.
+        """
+        line = super().maybe_extract_next_line()
+        if line is not None and not _CHUNK_SIZE.fullmatch(line):
+            raise h11.LocalProtocolError("the size of a chunk that others may read differently")
+        return line
+
+
 class H11WithTls(WithTls, H11Protocol):
-    """Uvicorn's h11 protocol with the TLS extension."""
+    """Uvicorn's h11 protocol with the TLS extension, and as strict as its httptools protocol."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        # Private: an h11 that has none fails here, rather than read leniently.
+        self.conn._receive_buffer.__class__ = StrictReceiveBuffer
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer 400 and close the connection; close it only, if the answer to a request has begun already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
 
 PROTOCOLS: dict[str, type[asyncio.Protocol]] = {"h11": H11WithTls, "auto": H11WithTls}

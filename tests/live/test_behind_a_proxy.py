@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -185,6 +186,53 @@ def test_a_trailer_is_no_header(behind: Callable[..., Running], state: Path, pro
         response.begin()
         assert response.status == 200
         assert json.loads(response.read())["identity"] is None
+
+
+def statuses(running: Running, *pieces: bytes) -> list[int]:
+    """What the server answers to the proxy, who sends this in as many TLS records, until it closes the connection."""
+    with (
+        socket.create_connection(("localhost", running.port), 10) as tcp,
+        as_proxy(running.state).wrap_socket(tcp, server_hostname="localhost") as connection,
+    ):
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+    return [int(status) for status in re.findall(rb"^HTTP/1.1 (\d+)", answer, re.MULTILINE)]
+
+
+@PROTOCOLS
+def test_a_client_gets_no_header_past_the_proxy(behind: Callable[..., Running], state: Path, protocol: str) -> None:
+    """As a field that the proxy forwards as one, or in what it takes for the body of the client's request."""
+    running = behind(protocol)
+    asked = running.log.read_text().count(" /admin ")
+    forged = ": ".join(cert(state, "client-admin")).encode()
+    get, host = b"GET /whoami HTTP/1.1\r\n", b"Host: localhost\r\n"
+    admin = b"GET /admin HTTP/1.1\r\n" + host + forged + b"\r\n\r\n"
+    chunked, close = b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n"
+    for pieces in (
+        [get + host + b"X: a\n" + forged + b"\r\n\r\n"],
+        [get + host + b"X: a", b"\n" + forged + b"\r\n\r\n"],
+        [get + host + b"X: a\n", forged + b"\r\n\r\n"],
+        [get + host + b"X: a\r", forged + b"\r\n\r\n"],
+        [get + host + b"X: a\n\n" + admin],
+        [get + host + b"Client-Cert:\r\n", forged.partition(b":")[2] + b"\r\n\r\n"],
+        [get + host + chunked + b"\r\n0\r\nX: a\n\n" + admin],
+        [get + host + chunked + b"\r\n0\r\nX: a\n", b"\n" + admin],
+        [get + host + chunked + b"\r\n2;\nxx\r\n%x\r\n0\r\n\r\n" % (len(admin) + 5) + admin],
+        [get + host + chunked + b"Content-Length: %d\r\n\r\n0\r\n\r\n" % (len(admin) + 5) + admin],
+    ):
+        assert statuses(running, *pieces) == [400], pieces
+    lines = b"\n\n" + admin
+    good = host + close + forged + b"\r\n"
+    assert statuses(running, get + good + b"\r\n") == [200]
+    assert statuses(running, get + host + b"X: a\r", b"\n" + close + b"\r", b"\n\r\n") == [200]
+    assert statuses(running, get + good + b"Content-Length: %d\r\n\r\n" % len(lines) + lines) == [200]
+    assert statuses(running, get + good + chunked + b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(lines), lines)) == [200]
+    assert running.log.read_text().count(" /admin ") == asked
+    assert statuses(running, admin.replace(host, host + close)) == [200]
+    assert running.log.read_text().count(" /admin ") == asked + 1
 
 
 @PROTOCOLS

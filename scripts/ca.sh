@@ -4,7 +4,7 @@ ca() {
     if [ "$RUNTIME" = compose ]; then
         sh scripts/compose-run.sh ca "$@"
     else
-        LAB_STATE=.lab "$VENV/bin/python" -m ca "$@"
+        sh scripts/local-run.sh ca "$@"
     fi
 }
 system_roots() { # the file of the roots that this machine trusts, if it has one

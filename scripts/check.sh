@@ -1,6 +1,7 @@
 #!/bin/sh
 # Refuse a knob with a value that it can't have, and a runtime that is not there.
 . scripts/error.sh
+plain_venv
 case $MODE in off | optional | required) ;; *) error "unknown MODE" "'$MODE' is none of off, optional, required" "make up MODE=required" ;; esac
 case $SERVER in explained | stock) ;; *) error "unknown SERVER" "'$SERVER' is neither explained nor stock" "make up SERVER=explained" ;; esac
 case $PORT in '' | *[!0-9]* | ??????*) port=0 ;; *) port=$PORT ;; esac

@@ -5,14 +5,13 @@ ifneq ($(filter-out none,$(PROXY)),)
 export COMPOSE_FILE := $(or $(COMPOSE_FILE),docker-compose.yml)$(if $(findstring proxy/behind.yml,$(COMPOSE_FILE)),,:proxy/behind.yml)
 endif
 include $(dir $(lastword $(MAKEFILE_LIST)))project-name.mk
-COMPOSE := docker compose --progress quiet
-CA := sh scripts/compose-run.sh ca
-CLIENT := sh scripts/compose-run.sh client
+override RUN_CA := sh scripts/compose-run.sh ca
+override RUN_CLIENT := sh scripts/compose-run.sh client
 # In the server's network, where it is localhost, as on the host: names matter to server credentials.
-CLIENT_BESIDE := sh scripts/compose-run.sh shell python -m client
-FETCH_REPORTS = sh scripts/project.sh 2>/dev/null && mkdir -p reports && $(COMPOSE) run --rm -T --no-deps client reports --name $(1) | tar -xof - -C reports
-SHELL_HERE = sh scripts/compose-run.sh shell
-LOGS = sh scripts/compose-logs.sh
-STATUS = docker compose ps -a
-DOWN = sh scripts/compose-down.sh
-CLEAN = sh scripts/compose-down.sh clean
+override RUN_CLIENT_BESIDE := sh scripts/compose-run.sh shell python -m client
+override FETCH_REPORTS = sh scripts/project.sh 2>/dev/null && mkdir -p reports && docker compose --progress quiet run --rm -T --no-deps client reports --name $(1) | tar -xof - -C reports
+override SHELL_HERE := sh scripts/compose-run.sh shell
+override LOGS := sh scripts/compose-logs.sh
+override STATUS := docker compose ps -a
+override DOWN := sh scripts/compose-down.sh
+override CLEAN := sh scripts/compose-down.sh clean

@@ -15,6 +15,7 @@ for server in explained stock; do
     done
 done
 cat "$kept"/*.json >"$kept/reports"
-eval "$CLIENT observe" <"$kept/reports" >"$kept/tar" || exit 2
+# shellcheck disable=SC2086
+$CLIENT observe <"$kept/reports" >"$kept/tar" || exit 2
 tar -xof "$kept/tar" -C docs/observations
 ls docs/observations >&2

@@ -6,7 +6,8 @@ set -e
 work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' HUP INT TERM
-eval "$CLIENT servers" >"$work/servers" || exit 2
+# shellcheck disable=SC2086
+$CLIENT servers >"$work/servers" || exit 2
 count=$(wc -l <"$work/servers")
 if [ "$RUNTIME" = compose ]; then # in the server's container, where nobody but the default server takes a port
     awk -v port=9000 -v taken="$PORT" '{ if (++port == taken) ++port; print port }' "$work/servers" >"$work/ports"
@@ -30,7 +31,8 @@ fi
 exec 3>"$work/life"
 echo "$count further servers, SERVER=$SERVER, MODE=$MODE" >&2
 status=0
-eval "$CLIENT matrix --mode $MODE --probe=\"\$LAB_PROBE\" --server $SERVER --servers" 3>&- || status=$?
+# shellcheck disable=SC2086
+$CLIENT matrix --mode "$MODE" --probe="$LAB_PROBE" --server "$SERVER" --servers 3>&- || status=$?
 exec 3>&-
 wait
 exit $status

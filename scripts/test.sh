@@ -2,7 +2,7 @@
 # All tests: those that share no server side by side, the longest first, and then, alone, those of times. Half
 # as many at once as there are cores, since each starts processes, and at least two. TESTS has arguments for pytest, for some.
 pytest="$VENV/bin/python -m pytest"
-[ -z "$TESTS" ] || eval "exec $pytest $TESTS" # as a shell takes them: -k 'this or that'
+[ -z "$TESTS" ] || exec sh scripts/python-words.sh TESTS pytest
 # What they write goes to memory where there is enough of it and programs may run from it: thousands of small files cost a
 # disk more time than what is tested.
 if [ -z "$TMPDIR" ] && [ "$(df -Pk /dev/shm 2>/dev/null | awk 'END { print int($4 / 1048576) }')" -ge 2 ] &&

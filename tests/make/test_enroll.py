@@ -60,7 +60,7 @@ def test_enroll_walks_from_a_key_to_the_first_request(lab: Workshop) -> None:
 )
 def test_names_that_are_refused_leave_nothing(lab: Workshop, name: str) -> None:
     before = sorted(os.listdir(lab.folder / "certs/clients"))
-    done = lab.make("enroll", f"CLIENT={name.replace('$', '$$')}")
+    done = lab.make("enroll", f"CLIENT={name}")
     assert done.returncode != 0
     assert "error: could not enroll" in done.stderr
     assert sorted(os.listdir(lab.folder / "certs/clients")) == before
@@ -87,7 +87,7 @@ def test_a_request_is_signed_and_its_wishes_are_ignored(lab: Workshop) -> None:
 
 def test_a_client_made_here_is_on_the_host_and_can_be_bundled(lab: Workshop) -> None:
     unit = "ops $(touch pwned)"
-    done = lab.make("issue-client", "NAME=alice", f"OU={unit.replace('$', '$$')},dev", "DAYS=5", "KEY_TYPE=p384")
+    done = lab.make("issue-client", "NAME=alice", f"OU={unit},dev", "DAYS=5", "KEY_TYPE=p384")
     assert done.returncode == 0, done.stderr
     assert not (lab.folder / "pwned").exists()
     folder = lab.folder / "certs/clients/alice"

@@ -194,9 +194,12 @@ def test_every_look_shows_something(workshop: Workshop) -> None:
 
 
 def test_a_pasted_error_is_explained(workshop: Workshop) -> None:
-    done = workshop.make("explain", 'E=curl: (56) it\'s "an" ... alert unsupported certificate; `true`')
+    done = workshop.make(
+        "explain", 'E=curl: (56) it\'s "an" ... alert unsupported certificate; `touch broken` $(shell touch broken) $1'
+    )
     assert done.returncode == 0, done.stderr
     assert "1. A server certificate used as a client (client-server-eku)" in done.stdout
+    assert not (workshop.folder / "broken").exists()
 
 
 def test_off_judged_as_required_is_red(workshop: Workshop) -> None:
@@ -228,7 +231,7 @@ def test_probe_and_explain(workshop: Workshop) -> None:
 
 def test_what_is_typed_is_data(workshop: Workshop) -> None:
     """A shell's characters in a knob are no shell's, and a dash makes no option of it."""
-    value = "-x'\"b;$$(touch broken)"
+    value = "-x'\"b;$(touch broken)$(shell touch broken)"
     for arguments, fact in (
         (("rotate", f"WHAT={value}"), "error: unknown WHAT: '"),
         (("revoke", f"CREDENTIAL={value}"), "error: could not revoke "),

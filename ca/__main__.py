@@ -18,7 +18,7 @@ from ca import commands_people, commands_revocation, elsewhere
 from ca.entry import find
 from ca.issue import issue, ledger, parse_names, serving
 from ca.store import CERT, SUPERSEDED, Store
-from catalogue import GOOD_SERVER, LabError, Trust, nearest
+from catalogue import GOOD_SERVER, LabError, Trust, nearest, visible
 
 _MAX_BYTES = 8 * 1024 * 1024  # of stdin: a system's roots are 0.2 MB
 
@@ -87,7 +87,7 @@ def _elsewhere(store: Store, arguments: argparse.Namespace) -> None:
 def _list(store: Store, arguments: argparse.Namespace) -> None:
     for name, entry in ledger(store).items():
         until = datetime.fromisoformat(entry.not_after)
-        print(f"{name:32} {entry.role:13} until {until:%Y-%m-%d}  {entry.subject}")
+        print(f"{name:32} {entry.role:13} until {until:%Y-%m-%d}  {visible(entry.subject)}")
 
 
 def _show(store: Store, arguments: argparse.Namespace) -> None:
@@ -108,7 +108,7 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         ("usage", ", ".join(entry.eku) or "none"),
         ("valid", f"{entry.not_before} to {entry.not_after}"),
     ):
-        print(f"{label:8} {value}")
+        print(f"{label:8} {visible(value)}")
     if entry.role == SUPERSEDED:
         print(f"another took its place; revoke it: make revoke CREDENTIAL={entry.serial}")
         return

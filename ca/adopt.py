@@ -21,10 +21,10 @@ from ca.certificates import UNREADABLE, signed_by
 from ca.entry import superseded
 from ca.imported import Imported, NotPermittedError, fault
 from ca.recipe import SELF, Recipe
-from ca.requests import CURVES, MIN_RSA_BITS, visible
+from ca.requests import CURVES, MIN_RSA_BITS
 from ca.rotation import INTERMEDIATE
 from ca.store import ADOPTED, CERT, KEY, Store, write_file
-from catalogue import LabError
+from catalogue import LabError, visible
 from catalogue.manifest import Issued
 
 _CURE = "make up LAB_VALIDATION_CA_CERT=intermediate.pem LAB_VALIDATION_CA_KEY=intermediate.key"

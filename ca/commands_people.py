@@ -12,7 +12,7 @@ import catalogue
 from ca import adopt, bundle, inspect, names, people, requests
 from ca.issue import ledger
 from ca.store import Store
-from catalogue import LabError
+from catalogue import LabError, visible, word
 
 _MAX_BYTES = 1024 * 1024
 
@@ -73,7 +73,7 @@ def _issue_client(store: Store, arguments: argparse.Namespace) -> None:
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:
     if sys.stdout.isatty():
-        cure = f"make export-p12 NAME={arguments.name}"
+        cure = f"make export-p12 NAME={word(arguments.name, 'client-good')}"
         raise LabError(f"could not export {arguments.name}", "stdout is a terminal, and a bundle is binary", cure)
     data = bundle.export(store, ledger(store), arguments.name, arguments.password, legacy=arguments.legacy)
     sys.stdout.buffer.write(data)
@@ -93,7 +93,7 @@ def _adopt(store: Store, arguments: argparse.Namespace) -> None:
         _say("back to the lab's own validation-intermediate" if there else "no intermediate was adopted")
         return
     held, changed = adopt.adopt(store, _read("-"))
-    name = held.certificate.subject.rfc4514_string()
+    name = visible(held.certificate.subject.rfc4514_string())
     if changed:
         _say(f"adopted {name}; back to the lab's own: make up LAB_VALIDATION_CA_CERT=none")
     if not any(c.subject == c.issuer for c in held.above):
@@ -101,6 +101,7 @@ def _adopt(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _read(file: str) -> bytes:
+    look = f"ls -l {word(file, '.')}"
     try:
         if file == "-":
             data = sys.stdin.buffer.read(_MAX_BYTES + 1)
@@ -108,9 +109,9 @@ def _read(file: str) -> bytes:
             with Path(file).open("rb") as stream:
                 data = stream.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise LabError(f"could not read {file}", error.strerror or str(error), f"ls -l {file}") from None
+        raise LabError(f"could not read {file}", error.strerror or str(error), look) from None
     if len(data) > _MAX_BYTES:
-        raise LabError(f"could not read {file}", "it is larger than 1 MiB", f"ls -l {file}")
+        raise LabError(f"could not read {file}", "it is larger than 1 MiB", look)
     return data
 
 

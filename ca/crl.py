@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.certificates import Credential, authority_key_identifier
 from ca.recipe import BACKDATED, DAY
+from catalogue import visible
 
 LIFETIME = 30 * DAY
 UNSPECIFIED = x509.ReasonFlags.unspecified.value
@@ -82,7 +83,7 @@ def words(pem: str, names: dict[str, str]) -> str:
     listed = x509.load_pem_x509_crl(pem.encode())
     number = listed.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     lines = [
-        f"issuer      {listed.issuer.rfc4514_string()}",
+        f"issuer      {visible(listed.issuer.rfc4514_string())}",
         f"number      {number}",
         f"this update {listed.last_update_utc:%Y-%m-%d %H:%M:%S} UTC",
         f"next update {listed.next_update_utc:%Y-%m-%d %H:%M:%S} UTC",

@@ -19,9 +19,8 @@ from cryptography.x509 import verification
 
 from ca import plain_key
 from ca.certificates import UNREADABLE
-from ca.requests import visible
 from ca.store import FULLCHAIN, KEY, Store, write_changed
-from catalogue import LabError
+from catalogue import LabError, visible, word
 
 STATE = "elsewhere.json"
 FOLDER = "elsewhere"  # of the server, with fullchain.pem and privkey.pem
@@ -144,7 +143,8 @@ def _name(dns: list[str], wanted: tuple[str, ...]) -> str:
     for wish in wishes:
         if not {wish, f"*.{wish.partition('.')[2]}"} & {name.lower() for name in dns}:
             fact = f"LAB_SERVER_NAMES has {wish}, and its certificate is for {visible(', '.join(dns)) or 'no DNS name'}"
-            raise _refused(fact, f"make up LAB_SERVER_NAMES={next(iter(dns), '')} ...")
+            names = word(f"LAB_SERVER_NAMES={next(iter(dns), '')}", "LAB_SERVER_NAMES=...")
+            raise _refused(fact, f"make up {names} ...")
     plain = [*wishes, *(name for name in dns if not name.startswith("*"))]
     if not plain:
         fact = f"its certificate is for {visible(', '.join(dns)) or 'no DNS name'}: no name to ask for"

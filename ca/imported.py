@@ -20,8 +20,8 @@ from ca import name_constraints
 from ca.certificates import ORGANIZATION, Credential, authority_key_identifier, general_name, subject_of
 from ca.credentials import client_leaf
 from ca.recipe import BACKDATED, Key, Recipe
-from ca.requests import allowed_email, allowed_uri, check_key, visible
-from catalogue import LabError
+from ca.requests import allowed_email, allowed_uri, check_key
+from catalogue import LabError, visible
 
 # In these, and in no other, a recipe may differ from that of a good client.
 _FREE = ("role", "common_name", "organizational_units", "subject_base", "sans", "validity", "key", "pass_phrase")

@@ -18,8 +18,7 @@ from ca import names, requests
 from ca.certificates import UNREADABLE, signed_by
 from ca.crl import reason_of
 from ca.entry import key_kind
-from ca.requests import visible
-from catalogue import LabError
+from catalogue import LabError, visible
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _CURE = "make inspect FILE=certs/clients/client-good/fullchain.pem"

@@ -6,7 +6,6 @@ is never seen; a key made here lies with the clients' files and is copied to the
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,9 +19,9 @@ from ca.credentials import client_leaf
 from ca.entry import client_files, entry_of, sha256, superseded
 from ca.imported import Imported, NotPermittedError, fault
 from ca.recipe import BACKDATED, DAY, Key, Recipe, Validity
-from ca.requests import CURE, DOMAIN, Wish, allowed_uri, check_text, visible
+from ca.requests import CURE, DOMAIN, Wish, allowed_uri, check_text
 from ca.store import CERT, FULLCHAIN, LEDGER, PERSON, Store, write_changed, write_file
-from catalogue import Catalogue, LabError, nearest
+from catalogue import Catalogue, LabError, nearest, visible, word
 from catalogue.manifest import NAME, Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
@@ -99,13 +98,14 @@ class Desk:
         """
         for unit in units:
             check_text(unit)
+        shown = word(name, "bob")
         for uri in uris:
             if not allowed_uri(uri):
-                cure = f"make issue-client NAME={name or 'bob'} URI=spiffe://{DOMAIN}/people/{name or 'bob'}"
+                cure = f"make issue-client NAME={shown} URI=spiffe://{DOMAIN}/people/{shown}"
                 raise _refused(name, f"{uri!r} is no SPIFFE id of {DOMAIN}", cure)
         if key_type not in KEY_TYPES:
             fact = f"no such kind of key {key_type!r}; {nearest(key_type, KEY_TYPES)}"
-            raise _refused(name, fact, f"make issue-client NAME={name or 'bob'} KEY_TYPE=p256")
+            raise _refused(name, fact, f"make issue-client NAME={shown} KEY_TYPE=p256")
         sans = (*((f"EMAIL:{name}@{DOMAIN}",) if email else ()), *(f"URI:{uri}" for uri in uris))
         recipe = replace(self._recipe(name, name, units, sans, days), key=KEY_TYPES[key_type])
         with self.store.locked():
@@ -131,11 +131,9 @@ class Desk:
         asked += [f"URI={uri}" for uri in ids if f"URI:{uri}" not in granted and uri != own]
         if not asked:
             return
-        allowed = [f"CSR={file}", f"NAME={cn}"]
-        allowed += [f"OU={','.join(wish.organizational_units)}"] if wish.organizational_units else []
-        others = [uri for uri in ids if uri != own]
-        allowed += [f"URI={','.join(others)}"] if others else []
-        words = " ".join(shlex.quote(word) for word in allowed)
+        allowed = {"CSR": file, "NAME": cn, "OU": ",".join(wish.organizational_units)}
+        allowed["URI"] = ",".join(uri for uri in ids if uri != own)
+        words = " ".join(word(f"{knob}={value}", f"{knob}=...") for knob, value in allowed.items() if value)
         fact = f"it asks for {', '.join(asked)}, which whoever signs has to allow, knowing who sent it"
         raise _refused(name or cn, fact, f"make sign {words}{rest}")
 

@@ -17,7 +17,7 @@ from ca.certificates import Credential
 from ca.crl import REASONS, Revoked
 from ca.entry import find
 from ca.store import AUTHORITY, KEY, LEDGER, RETIRED, Store, write_changed
-from catalogue import Crl, LabError, nearest
+from catalogue import Crl, LabError, nearest, word
 from catalogue.manifest import Issued
 from catalogue.manifest import load as load_manifest
 
@@ -96,7 +96,7 @@ def revoke(store: Store, name: str, reason: str = "unspecified") -> Revoked:
             expired. Nothing was changed.
     """
     if reason not in REASONS:
-        cure = f"make revoke CREDENTIAL={name or 'client-good'} REASON=keyCompromise"
+        cure = f"make revoke CREDENTIAL={word(name, 'client-good')} REASON=keyCompromise"
         raise LabError(f"could not revoke {name}", f"no such reason {reason!r}; {nearest(reason, REASONS)}", cure)
     with store.locked():
         entries = load_manifest(store.private / LEDGER).credentials

@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from ca.certificates import Credential, load
 from ca.imported import Imported
 from ca.recipe import SELF, Recipe
-from catalogue import LabError
+from catalogue import LabError, word
 
 AUTHORITY = ("root", "intermediate")
 ADOPTED = "validation-adopted"  # the name of an intermediate that was imported
@@ -94,7 +94,7 @@ class Store:
         except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: a key with a pass phrase
             return None
         except OSError as error:
-            cure = f"chown -R {os.getuid()} {folder.parent}"
+            cure = f"chown -R {os.getuid()} {word(str(folder.parent), '.lab')}"
             raise LabError(f"could not read {error.filename}", error.strerror or str(error), cure) from None
 
     def signer(self, role: str, name: str) -> Credential:
@@ -152,5 +152,5 @@ def digest(folder: Path) -> str:
 
 def _unwritable(error: OSError) -> LabError:
     where = error.filename or "the certificates"
-    cure = "df -h ." if error.errno == errno.ENOSPC else f"ls -ld {Path(where).parent}"
+    cure = "df -h ." if error.errno == errno.ENOSPC else f"ls -ld {word(str(Path(where).parent), '.lab')}"
     return LabError(f"could not write {where}", error.strerror or str(error), cure)

@@ -27,6 +27,7 @@ from catalogue.model import (
     Trust,
     Variant,
 )
+from catalogue.shown import visible, word
 from catalogue.verify_errors import VERIFY_ERRORS
 
 __all__ = [
@@ -62,4 +63,6 @@ __all__ = [
     "alert_name",
     "load",
     "nearest",
+    "visible",
+    "word",
 ]

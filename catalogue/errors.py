@@ -5,11 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from catalogue.shown import visible
+
 
 class LabError(Exception):
-    """Something the user can cure. Its text is the two lines that the programs print."""
+    """Something the user can cure. Its text is what the programs print, with nothing in it that a terminal obeys.
+
+    The cure is a command. Texts of others are part of it only as `catalogue.word` returns them.
+    """
 
     def __init__(self, failed: str, fact: str, cure: str) -> None:
+        fact = "\n".join(map(visible, fact.split("\n")))  # what a program said may have several lines
+        failed, cure = visible(failed), visible(cure)
         self.failed, self.fact, self.cure = failed, fact, cure
         super().__init__(f"error: {failed}: {fact}\n  try: {cure}")
 

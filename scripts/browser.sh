@@ -40,8 +40,10 @@ certificate() {
 plain() { printf '%s\n' "$facts" | LC_ALL=C sed -n "s/^ *$1 *= \([A-Za-z0-9][A-Za-z0-9 ._-]*\)\$/\1/p" | head -n 1; }
 openssl_here() { if [ "$RUNTIME" = compose ]; then sh scripts/compose-run.sh shell openssl "$@"; else openssl "$@"; fi; }
 
-p12=$(pwd)/certs/clients/client-good/$bundle
-root=$(pwd)/certs/public_root.pem
+folder=$(pwd)
+[ "$(word "$folder" .)" != . ] || folder=. # quotes and the like in its name: they are not for commands that people paste
+p12=$folder/certs/clients/client-good/$bundle
+root=$folder/certs/public_root.pem
 certificate certs/clients/client-good/chain.pem
 intermediate=${name:-$sha1} nickname=$name${organization:+ - $organization} intermediate_macos="-Z $sha1"
 [ -z "$name" ] || intermediate_macos="-c '$name'"

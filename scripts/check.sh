@@ -45,7 +45,7 @@ case $trusted in
 *) error "unusable LAB_TRUSTED_PROXY" "'$LAB_TRUSTED_PROXY' is neither dns: and a DNS name nor uri: and a URI, of one proxy" "make up LAB_TRUSTED_PROXY=dns:proxy.mtls-lab.test" ;;
 esac
 if [ -n "$LAB_TRUSTED_PROXY" ] && [ "$MODE" = off ] && [ "${PROXY:-none}" = none ]; then
-    error "LAB_TRUSTED_PROXY does not go with MODE=off" "the proxy shows no certificate then, so it can't be known" "make up MODE=required LAB_TRUSTED_PROXY=$LAB_TRUSTED_PROXY"
+    error "LAB_TRUSTED_PROXY does not go with MODE=off" "the proxy shows no certificate then, so it can't be known" "make up MODE=required $(word "LAB_TRUSTED_PROXY=$LAB_TRUSTED_PROXY" LAB_TRUSTED_PROXY=...)"
 fi
 case $LAB_PROXY_HEADER in
 *[!A-Za-z0-9-]* | -* | *- | *--* | [Cc]lient-[Cc]ert-[Cc]hain)

@@ -22,7 +22,7 @@ taken_over() { # does the server that runs have what was certified?
 from_folder() {
     what="could not use LAB_SERVER_CERT_DIR" folder=$LAB_SERVER_CERT_DIR
     cure="make up LAB_SERVER_CERT_DIR=mycert, where mycert is a folder with fullchain.pem and privkey.pem"
-    copied="sudo rm -rf mycert && sudo cp -rL $folder mycert && sudo chown -R $(id -un) mycert && make up LAB_SERVER_CERT_DIR=mycert"
+    copied="sudo rm -rf mycert && sudo cp -rL $(word "$folder" /etc/letsencrypt/live/...) mycert && sudo chown -R $(id -un) mycert && make up LAB_SERVER_CERT_DIR=mycert"
     [ -d "$folder" ] || error "$what" "$folder is no folder that can be entered" "$cure; if it is root's: $copied"
     for file in fullchain.pem privkey.pem; do
         [ -e "$folder/$file" ] || error "$what" "there is no $folder/$file" "$cure"

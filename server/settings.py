@@ -221,7 +221,7 @@ def check_tls_files(parameters: dict[str, Any]) -> None:
     except (ssl.SSLError, OSError, ValueError) as error:
         files = ", ".join(filter(None, (certfile, keyfile, parameters["ssl_ca_certs"])))
         raise SettingsError(
-            "UVICORN_SSL_*", f"OpenSSL can't use {files}: {error}", f"openssl x509 -in {certfile} -text"
+            "UVICORN_SSL_*", f"OpenSSL can't use {files}: {error}", f"openssl x509 -in {shlex.quote(certfile)} -text"
         ) from None
 
 
@@ -249,7 +249,7 @@ def _readable(variable: str, path: str) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        cure = f"chown {os.getuid()} {path}" if isinstance(error, PermissionError) else "make up"
+        cure = f"chown {os.getuid()} {shlex.quote(path)}" if isinstance(error, PermissionError) else "make up"
         raise SettingsError(variable, f"{path}: {error.strerror}", cure) from None
 
 

@@ -86,9 +86,11 @@ def test_a_request_is_signed_and_its_wishes_are_ignored(lab: Workshop) -> None:
 
 
 def test_a_client_made_here_is_on_the_host_and_can_be_bundled(lab: Workshop) -> None:
-    unit = "ops $(touch pwned)"
-    done = lab.make("issue-client", "NAME=alice", f"OU={unit},dev", "DAYS=5", "KEY_TYPE=p384")
+    refused = lab.make("issue-client", "NAME=alice", "OU=ops $(touch pwned)")
+    assert "the name 'ops $(touch pwned)' has a dollar sign or a backtick" in refused.stderr
+    done = lab.make("issue-client", "NAME=alice", "OU=ops'\"; touch pwned; ',dev", "DAYS=5", "KEY_TYPE=p384")
     assert done.returncode == 0, done.stderr
+    assert "OU=ops'\\\"\\; touch pwned\\; '" in done.stderr
     assert not (lab.folder / "pwned").exists()
     folder = lab.folder / "certs/clients/alice"
     assert mode(folder / "privkey.pem") == 0o600

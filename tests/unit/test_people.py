@@ -22,7 +22,7 @@ from ca.people import Desk
 from ca.revocation import earlier, revoke
 from ca.rotation import What
 from ca.store import Store
-from catalogue import Catalogue, LabError
+from catalogue import Catalogue, LabError, shown
 from catalogue.manifest import load as load_manifest
 from server import identity
 
@@ -134,8 +134,8 @@ def test_names_that_deceive_are_refused(cn: str) -> None:
 
 def test_what_the_server_would_refuse_is_not_issued() -> None:
     """Each image has the table of what nobody can see: they are the same."""
-    assert requests._HIDDEN == identity._UNSAFE
-    assert requests._IGNORABLE.pattern == identity._IGNORABLE.pattern
+    assert shown._HIDDEN == identity._UNSAFE
+    assert shown._IGNORABLE.pattern == identity._IGNORABLE.pattern
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA", b"x" * 70000])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import ssl
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from bench.report import Figure, print_machine, print_table
 from bench.servers import Served, issue, running
 from catalogue import LabError
 
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CREDENTIAL = "client-tls/clients/client-good"
 
 
@@ -46,6 +48,8 @@ def main() -> int:
     if arguments.rounds < 1 or arguments.seconds <= 0:
         parser.error("rounds and seconds must be positive")
     server_cores = _pin()
+    for number in _SIGNALS:
+        signal.signal(number, _end)
     try:
         with tempfile.TemporaryDirectory(prefix="mtls-bench.") as folder:
             issue(Path(folder))
@@ -62,6 +66,13 @@ def main() -> int:
         print_machine(pinned=server_cores is not None)
         print_table(figures, arguments.rounds, arguments.seconds)
     return int(arguments.check and any(figure.misses for figure in figures))
+
+
+def _end(*_: object) -> None:
+    """Exit, so that the servers are stopped and the certificates removed. Further signals are ignored."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(2)
 
 
 def _pin() -> set[int] | None:

@@ -18,7 +18,7 @@ from ca import commands_people, commands_revocation, elsewhere
 from ca.entry import find
 from ca.issue import issue, ledger, parse_names, serving
 from ca.store import CERT, SUPERSEDED, Store
-from catalogue import GOOD_SERVER, LabError, Trust, nearest, visible
+from catalogue import GOOD_SERVER, LabError, Trust, nearest, say, visible
 
 _MAX_BYTES = 8 * 1024 * 1024  # of stdin: a system's roots are 0.2 MB
 
@@ -61,10 +61,10 @@ def _issue(store: Store, arguments: argparse.Namespace, *, again: bool = False) 
     known = catalogue.load()
     names = os.environ.get("LAB_SERVER_NAMES", "")
     acme = os.environ.get("LAB_PUBLIC_CA") == "acme"
-    done = issue(known, store, names, say=lambda line: print(line, file=sys.stderr), acme=acme)
+    done = issue(known, store, names, say=say, acme=acme)
     duration_s = time.monotonic() - start
     if done.issued or not again:
-        print(f"certificates: {len(done.issued)} issued, {done.kept} kept, in {duration_s:.2f} s", file=sys.stderr)
+        say(f"certificates: {len(done.issued)} issued, {done.kept} kept, in {duration_s:.2f} s")
     credential = os.environ.get("LAB_SERVER_CREDENTIAL") or GOOD_SERVER
     for variable, value in serving(done, known, credential, os.environ.get("LAB_TRUST") or Trust.FULLCHAIN).items():
         print(f"{variable}={value}")

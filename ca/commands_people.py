@@ -12,7 +12,7 @@ import catalogue
 from ca import adopt, bundle, inspect, names, people, requests
 from ca.issue import ledger
 from ca.store import Store
-from catalogue import LabError, visible, word
+from catalogue import LabError, say, visible, word
 
 _MAX_BYTES = 1024 * 1024
 
@@ -51,13 +51,9 @@ def add(commands: Any) -> None:
     own.set_defaults(run=_adopt)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def _sign(store: Store, arguments: argparse.Namespace) -> None:
     wish = requests.read(_read(arguments.file))
-    desk = people.Desk(store, catalogue.load(), _say)
+    desk = people.Desk(store, catalogue.load(), say)
     units, uris = tuple(arguments.ou), tuple(arguments.uri)
     days, again, file = _days(arguments.days), arguments.replace, arguments.shown_as
     pem = desk.sign(wish, arguments.name, days, units=units, uris=uris, again=again, file=file)
@@ -65,7 +61,7 @@ def _sign(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _issue_client(store: Store, arguments: argparse.Namespace) -> None:
-    desk = people.Desk(store, catalogue.load(), _say)
+    desk = people.Desk(store, catalogue.load(), say)
     units, uris = tuple(arguments.ou), tuple(arguments.uri)
     days, again = _days(arguments.days), arguments.replace
     desk.issue(arguments.name, units, uris, days, arguments.key_type, email=arguments.email, again=again)
@@ -79,7 +75,7 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
     sys.stdout.buffer.write(data)
     kind = "3DES and SHA-1, for older importers" if arguments.legacy else "AES-256"
     shown = arguments.password if arguments.password == bundle.DEFAULT_PASSWORD else "as given"
-    _say(f"bundled {arguments.name} ({kind}); its password: {shown}")
+    say(f"bundled {arguments.name} ({kind}); its password: {shown}")
 
 
 def _inspect(_: Store, arguments: argparse.Namespace) -> None:
@@ -90,14 +86,14 @@ def _inspect(_: Store, arguments: argparse.Namespace) -> None:
 def _adopt(store: Store, arguments: argparse.Namespace) -> None:
     if arguments.none:
         there = adopt.leave(store)
-        _say("back to the lab's own validation-intermediate" if there else "no intermediate was adopted")
+        say("back to the lab's own validation-intermediate" if there else "no intermediate was adopted")
         return
     held, changed = adopt.adopt(store, _read("-"))
     name = visible(held.certificate.subject.rfc4514_string())
     if changed:
-        _say(f"adopted {name}; back to the lab's own: make up LAB_VALIDATION_CA_CERT=none")
+        say(f"adopted {name}; back to the lab's own: make up LAB_VALIDATION_CA_CERT=none")
     if not any(c.subject == c.issuer for c in held.above):
-        _say("its root was not given: servers that want a root in their trust file need it after the intermediate")
+        say("its root was not given: servers that want a root in their trust file need it after the intermediate")
 
 
 def _read(file: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import Any
 
 import catalogue
@@ -13,6 +12,7 @@ from ca.crl import ON_HOLD, REASONS, UNSPECIFIED
 from ca.issue import issue, ledger
 from ca.rotation import Step, What
 from ca.store import PERSON, RETIRED, Store
+from catalogue import say
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -54,7 +54,7 @@ def _rotate(store: Store, arguments: argparse.Namespace) -> None:
     ledger(store)  # nothing issued yet, nothing to rotate
     before = rotation.read(store)
     if before.unfinished:
-        _say(f"completing the rotation of the {before.unfinished} that was interrupted")
+        say(f"completing the rotation of the {before.unfinished} that was interrupted")
         _issue(store, None)
         if before.unfinished == what and step in (None, before.step):
             _report(store, what)
@@ -66,12 +66,12 @@ def _rotate(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _issue(store: Store, rotate: tuple[What, Step | None] | None) -> None:
-    def say(line: str) -> None:
+    def tell(line: str) -> None:
         if not line.startswith("issued "):  # those are too many: their number is said
-            _say(line)
+            say(line)
 
-    done = issue(catalogue.load(), store, os.environ.get("LAB_SERVER_NAMES", ""), say, rotate)
-    _say(f"certificates: {len(done.issued)} issued, {done.kept} kept")
+    done = issue(catalogue.load(), store, os.environ.get("LAB_SERVER_NAMES", ""), tell, rotate)
+    say(f"certificates: {len(done.issued)} issued, {done.kept} kept")
 
 
 def _report(store: Store, what: What) -> None:
@@ -98,8 +98,4 @@ def _warn_of_people(store: Store) -> None:
     current = entries[rotation.INTERMEDIATE].sha256
     names = sorted(n for n, e in entries.items() if e.role == PERSON and e.issuer_sha256 != current)
     if names:
-        _say(f"refused from now on, because the old root signed them: {', '.join(names)}")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+        say(f"refused from now on, because the old root signed them: {', '.join(names)}")

@@ -27,7 +27,7 @@ from catalogue.model import (
     Trust,
     Variant,
 )
-from catalogue.shown import visible, word
+from catalogue.shown import say, visible, word
 from catalogue.verify_errors import VERIFY_ERRORS
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "alert_name",
     "load",
     "nearest",
+    "say",
     "visible",
     "word",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import unicodedata
+from contextlib import suppress
 
 # Characters that can't be seen, as in `server.identity`, whose image lacks this package. The server refuses a
 # certificate with such a name, so the CA does not issue one.
@@ -33,6 +35,12 @@ def word(text: str, placeholder: str) -> str:
     if not text or _ACTIVE & set(text) or visible(text) != text:
         return placeholder
     return shlex.quote(text)
+
+
+def say(line: str) -> None:
+    """Print a line of progress to stderr. If its reader has ended, the work goes on."""
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr)
 
 
 def _is_hidden(character: str) -> bool:

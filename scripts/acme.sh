@@ -19,12 +19,12 @@ start_pebble() {
 # obtain obtain|renew: have certbot do it beside the server that runs, check what came, and publish the root.
 obtain() {
     if ! docker exec "$(container pebble)" cat /lab/acme-tls/public_root.pem |
-        docker compose --progress quiet --profile acme run --rm -T --no-deps certbot "$1" >"$work" 2>"$work.said"; then
-        tail -n 20 "$work.said" >&2
+        docker compose --progress quiet --profile acme run --rm -T --no-deps certbot "$1" >"$work/obtained" 2>"$work/said"; then
+        tail -n 20 "$work/said" >&2
         echo >&2
         printf 'error: could not get a certificate: certbot failed (its reason is above)\n  try: make up PUBLIC_CA=acme\n' >&2
         return 2
     fi
-    { printf '\n# roots\n' && printf '%s\n' "$root"; } >>"$work"
-    certified <"$work"
+    { printf '\n# roots\n' && printf '%s\n' "$root"; } >>"$work/obtained"
+    certified <"$work/obtained"
 }

@@ -4,9 +4,15 @@
 # certs.sh --remove DIR: remove such a copy, and nothing else.
 set -e
 . scripts/error.sh
-ours() { [ -f "$1/manifest.json" ] && grep -q catalogue_sha256 "$1/manifest.json"; }
+# A copy has a manifest.json, which is written last; while it is being made, or was not finished, .unfinished stands for it.
+ours() {
+    for manifest in "$1/manifest.json" "$1/.unfinished"; do
+        [ -f "$manifest" ] && grep -q catalogue_sha256 "$manifest" && return
+    done
+    return 1
+}
 if [ "$1" = --remove ] && [ $# = 2 ]; then
-    if ours "$2"; then rm -rf "$2/clients" "$2/public_root.pem" "$2"/validation_*.pem "$2/manifest.json"; rmdir "$2" 2>/dev/null || true; fi
+    if ours "$2"; then rm -rf "$2/clients" "$2/public_root.pem" "$2"/validation_*.pem "$2/manifest.json" "$2/.unfinished" "$2/.new"; rmdir "$2" 2>/dev/null || true; fi
     exit 0
 fi
 out=$1 files=$2
@@ -28,9 +34,9 @@ if [ -n "$files" ] && [ -e "$out" ] && [ "$(cat $copied 2>/dev/null)" = "$(state
     exit 0
 fi
 umask 077
-new=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-trap 'rm -rf "$new"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+work_folder
+new=$work
 if [ "$RUNTIME" = compose ]; then
     sh scripts/compose-run.sh client export >"$new/.tar" || exit 2
 else
@@ -44,9 +50,12 @@ if [ -e "$out/manifest.json" ]; then
     if diff -r "$new" "$out" 2>&1 | grep -v "^Only in $out" | grep -q .; then :; else end "$unchanged"; fi
 fi
 failed() { error "could not copy the certificates" "$out can't be written" "make certs OUT=certs"; }
-mkdir -p "$out/clients" 2>/dev/null || failed
-known=$(grep -o '"clients/[^"]*/cert.pem"' "$out/manifest.json" 2>/dev/null || true)
-rm -f "$out/manifest.json"
+mkdir -p "$out" 2>/dev/null || failed
+trap '' HUP INT QUIT PIPE TERM # the copy is made whole
+[ ! -e "$out/manifest.json" ] || mv -f "$out/manifest.json" "$out/.unfinished" || failed
+[ -e "$out/.unfinished" ] || cp "$new/manifest.json" "$out/.unfinished" || failed
+mkdir -p "$out/clients" || failed
+known=$(grep -o '"clients/[^"]*/cert.pem"' "$out/.unfinished" || true)
 for folder in "$out"/clients/*/; do # of credentials that are no more; what else is there stays
     name=$(basename "$folder")
     case $known in *"\"clients/$name/"*) ours=yes ;; *) ours=no ;; esac # `make enroll` makes folders, too
@@ -56,5 +65,8 @@ for folder in "$out"/clients/*/; do # of credentials that are no more; what else
     fi
 done
 cp -R "$new/clients" "$new"/*.pem "$out" || failed
-cp "$new/manifest.json" "$out" # last: its presence means that the copy is complete
+cp "$new/manifest.json" "$out/.new" || failed
+mv -f "$out/.new" "$out/manifest.json" # last: its presence means that the copy is complete
+rm -f "$out/.unfinished"
+on_end remove_work
 end "$said"

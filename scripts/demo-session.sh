@@ -6,9 +6,9 @@ set -e
 # As for a person: nothing of the make that records, nothing of a .curlrc, no proxy in between.
 unset MAKEFLAGS MFLAGS MAKELEVEL MODE RUNTIME WHY LAB_VERBOSE LAB_ERROR
 export CURL_HOME=/nowhere no_proxy=localhost NO_PROXY=localhost
-said=$(mktemp "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-trap 'rm -f "$said"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+work_folder
+said=$work/said
 
 type_out() { # TEXT, four letters at a time if somebody watches
     rest=$1

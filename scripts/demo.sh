@@ -9,8 +9,9 @@ export SERVER=explained PROXY=none TERM=xterm $OWN
 bin=$VENV/bin
 rm -rf "$new"
 mkdir -p "$new"
-trap 'rm -f "$new/bundle.p12"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+forget() { rm -f "$new/bundle.p12"; }
+on_end forget
 "$MAKE" --no-print-directory serve # so that nothing has to be built or issued while somebody watches
 
 echo "recording the terminal (a minute and a half)" >&2

@@ -2,9 +2,8 @@
 # the root that clients have to believe; it prints settings, as `ca issue` does.
 . scripts/ca.sh
 . scripts/server.sh
-work=$(mktemp "${TMPDIR:-/tmp}/mtls-lab.XXXXXX") # it is 0600: a key passes through
-trap 'rm -f "$work" "$work.said"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+work_folder # a key passes through
 certified() { # OPTIONS: certificate, chain, key and roots come in by stdin
     settings=$(ca elsewhere "$@") || return 2
     for setting in $settings; do export "${setting?}"; done
@@ -31,6 +30,6 @@ from_folder() {
     roots=$folder/root.pem
     [ -e "$roots" ] || roots=$(system_roots)
     [ -r "$roots" ] || error "$what" "there is no $folder/root.pem, and this system has no roots that are known here" "put the CA's root into $folder/root.pem"
-    { cat "$folder/fullchain.pem" && echo && cat "$folder/privkey.pem" && printf '\n# roots\n' && cat "$roots"; } >"$work"
-    certified --with-key <"$work" || exit 2
+    { cat "$folder/fullchain.pem" && echo && cat "$folder/privkey.pem" && printf '\n# roots\n' && cat "$roots"; } >"$work/given"
+    certified --with-key <"$work/given" || exit 2
 }

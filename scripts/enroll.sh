@@ -26,9 +26,10 @@ run() {
     "$@"
 }
 umask 077
+. scripts/temporary.sh
+forget() { rm -rf "$folder"; }
+on_end forget
 mkdir -p "$folder"
-trap 'rm -rf "$folder"' EXIT
-trap 'exit 2' HUP INT TERM
 
 say "1. A key. It never leaves this folder; whoever has it is $client."
 run openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$folder/privkey.pem"
@@ -42,7 +43,7 @@ echo "\$ make -s sign CSR=$folder/request.csr NAME=$client >$folder/fullchain.pe
 set -- sign "--name=$client"
 case $LAB_REPLACE in '' | 0) ;; *) set -- "$@" --replace ;; esac
 ca "$@" - <"$folder/request.csr" >"$folder/fullchain.pem" || exit 2
-trap - EXIT # the CA has recorded it: from here on the folder stays
+on_end : # the CA has recorded it: from here on the folder stays
 say "5. The answer is the certificate and the intermediate that signed it; a client sends both. Here is each alone."
 run openssl x509 -in "$folder/fullchain.pem" -out "$folder/cert.pem"
 echo "\$ awk '/BEGIN/{n++} n>1' $folder/fullchain.pem >$folder/chain.pem"

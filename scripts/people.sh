@@ -38,12 +38,11 @@ export-p12)
     if [ -n "$LAB_LEGACY" ] && [ "$LAB_LEGACY" != 0 ]; then set -- "$@" --legacy && bundle=bundle-legacy.p12; fi
     [ -z "$LAB_PASSWORD" ] || set -- "$@" "--password=$LAB_PASSWORD"
     umask 077
-    new=$(mktemp "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-    trap 'rm -f "$new"' EXIT
-    trap 'exit 2' HUP INT TERM
-    ca "$@" -- "$name" >"$new" </dev/null || exit 2
+    . scripts/temporary.sh
+    work_folder
+    ca "$@" -- "$name" >"$work/$bundle" </dev/null || exit 2
     sh scripts/certs.sh certs # the name is one of a credential now, so it is a good name of a folder
-    mv "$new" "certs/clients/$name/$bundle"
+    mv "$work/$bundle" "certs/clients/$name/$bundle"
     echo "written to certs/clients/$name/$bundle" >&2
     ;;
 inspect)

@@ -21,13 +21,11 @@ sh scripts/certs.sh certs
 [ "$root" = "$(cat certs/public_root.pem)" ] ||
     error "$what" "the ACME server was started again: it has another root, and knows no account" "make up PUBLIC_CA=acme"
 before=$(loaded)
-life=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-trap 'rm -rf "$life" "$work" "$work.said"' EXIT
-mkfifo "$life/asking"
-sh scripts/compose-run.sh client steady <"$life/asking" >"$life/seen" &
+fifo
+sh scripts/compose-run.sh client steady <"$fifo" >"$work/seen" &
 client=$!
-exec 3>"$life/asking" # the client asks as long as this is open
-within test -s "$life/seen" || { exec 3>&- && error "$what" "no client begins to ask" "make matrix"; }
+exec 3>"$fifo" # the client asks as long as this is open
+within test -s "$work/seen" || { exec 3>&- && error "$what" "no client begins to ask" "make matrix"; }
 echo "certbot renew --force-renewal, while a client asks without a pause:"
 obtained=0
 { obtain renew && (taken_over); } || obtained=$? # it says why
@@ -36,9 +34,9 @@ asked=0
 wait $client || asked=$?
 [ $obtained -eq 0 ] || exit 2
 say_reloaded
-sed '1d; s/^/  /' "$life/seen"
+sed '1d; s/^/  /' "$work/seen"
 [ $asked -eq 0 ] || error "requests were lost" "the client says which, above" "make logs"
-case $(sed -n 's/^serials //p' "$life/seen") in
+case $(sed -n 's/^serials //p' "$work/seen") in
 "$before $serial") ;;
 *) error "clients did not see the old certificate, then the new one" "they are $before and $serial" "make logs" ;;
 esac

@@ -5,9 +5,8 @@ set -e
 . scripts/ca.sh
 . scripts/server.sh
 old=.lab/old-holder # stays until a root is retired: a lesson that was interrupted goes on
-work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+work_folder
 reloads() { log | grep -c '^INFO:* *tls_reloaded' || true; }
 copy() { # DIR: what a client holds now
     rm -rf "$1"

@@ -8,13 +8,14 @@ sh scripts/images.sh browser
 LAB_NAMES_PORT=$((PORT % 65535 + 1)) # of the server that sends the names of its CAs, inside the containers' network
 # shellcheck disable=SC2086
 export LAB_NAMES_PORT SERVER=explained $OWN
-bundle=$(mktemp "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
+. scripts/temporary.sh
+work_folder
+bundle=$work/bundle.p12
 end() {
-    rm -f "$bundle"
+    remove_work
     sh scripts/every-profile.sh --progress quiet rm -fs ca-names >/dev/null 2>&1
 }
-trap end EXIT
-trap 'exit 2' HUP INT TERM
+on_end end
 status=0
 for mode in off optional required; do
     MODE=$mode sh scripts/compose-up.sh

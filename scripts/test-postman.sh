@@ -5,9 +5,8 @@
 what="could not test with newman"
 [ "$SERVER" != stock ] || error "$what" "a plain Uvicorn tells the application nothing about clients" "make test-postman SERVER=explained"
 sh scripts/images.sh postman || exit 2
-work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+work_folder
 umask 077
 status=0
 for mode in off optional required; do

@@ -3,9 +3,8 @@
 # CLIENT is the command of the client program. The servers live as long as this script: they read from it.
 set -e
 . scripts/containers.sh
-work=$(mktemp -d "${TMPDIR:-/tmp}/mtls-lab.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 2' HUP INT TERM
+. scripts/temporary.sh
+work_folder
 # shellcheck disable=SC2086
 $CLIENT servers >"$work/servers" || exit 2
 count=$(wc -l <"$work/servers")
@@ -20,15 +19,15 @@ fi
 lines=$(paste -d ' ' "$work/servers" "$work/ports")
 LAB_PORTS=$(printf '%s\n' "$lines" | awk '{ printf "%s%s=%s", sep, $1, $NF; sep = " " }')
 export LAB_PORTS
-mkfifo "$work/life"
+fifo
 if [ "$RUNTIME" = compose ]; then
     docker exec -i -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log "$(container server)" \
-        python -m server.further "$lines" <"$work/life" &
+        python -m server.further "$lines" <"$fifo" &
 else
     SERVER_TLS=.lab/server-tls LOGS=.lab LAB_SERVER=$SERVER UVICORN_HOST=127.0.0.1 UVICORN_SSL_CERT_REQS=$MODE \
-        "$VENV/bin/python" -m server.further "$lines" <"$work/life" &
+        "$VENV/bin/python" -m server.further "$lines" <"$fifo" &
 fi
-exec 3>"$work/life"
+exec 3>"$fifo"
 echo "$count further servers, SERVER=$SERVER, MODE=$MODE" >&2
 status=0
 # shellcheck disable=SC2086

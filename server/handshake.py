@@ -135,9 +135,7 @@ class ExplainedHandshake(ssl.SSLObject):
         try:
             return operation(*arguments)
         except ssl.SSLError as error:
-            if (
-                error.errno != ssl.SSL_ERROR_SSL or not self._has_output
-            ):  # no failure, or no alert is due
+            if error.errno != ssl.SSL_ERROR_SSL or not self._has_output:  # no failure, or no alert is due
                 raise
             peer = self._connection.peer if self._connection else None
             event(logging.WARNING, "tls_error", peer=peer, reason=error.reason or str(error))

@@ -171,7 +171,7 @@ def test_uvicorns_own_lines_are_bounded(serve: Callable[..., Running], http: str
 FAILING = """
 from fastapi import FastAPI
 
-app = FastAPI()
+app = FastAPI(docs_url=None, redoc_url=None)
 
 
 @app.get("/fail/{text}")

@@ -252,7 +252,7 @@ import os
 
 from fastapi import FastAPI
 
-app = FastAPI()
+app = FastAPI(docs_url=None, redoc_url=None)
 
 
 @app.get("/greeting")

@@ -76,7 +76,7 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
     if explained and lab.proxy and lab.proxy.rule is None:
         fact = f"everybody who sends the header {lab.proxy.header} is who it says, with no key: never outside a lesson"
         log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)
-    # It has been read. Uvicorn would read it again, and nobody has seen what is new in it by then.
+    # Uvicorn would read the file again, and what is new in it by then would not be in the line above.
     os.environ.pop("UVICORN_ENV_FILE", None)
     parameters["env_file"] = None
     if lab.server == "stock":

@@ -23,8 +23,8 @@ class SettingsError(Exception):
 def read_env_file() -> None:
     """Add to the environment of this process what is in the file that UVICORN_ENV_FILE names.
 
-    Uvicorn reads it, too, but so late that neither its own variables nor ours are looked at again. As there, what is
-    set already stays, even if it is set to nothing.
+    Uvicorn reads it, too, but only after it has parsed its own variables. As with Uvicorn, a variable that is set
+    already keeps its value, even an empty one.
 
     Raises:
         SettingsError: it can't be read, or takes a package that is not there.
@@ -40,7 +40,7 @@ def read_env_file() -> None:
         raise SettingsError("UVICORN_ENV_FILE", fact, "pip install python-dotenv") from None
     try:
         text = Path(path).read_text("utf-8")
-        # python-dotenv leaves out what it can't read: a revocation list, perhaps.
+        # python-dotenv would leave the line out, which may be the one with the revocation lists.
         if wrong := next((binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error), 0):
             raise ValueError(f"line {wrong} is not NAME=value")
         load_dotenv(stream=io.StringIO(text))

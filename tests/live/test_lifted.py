@@ -119,7 +119,7 @@ def test_an_application_without_a_framework(state: Path, tmp_path: Path, protoco
 
 
 def test_plain_http_has_no_extension(state: Path, tmp_path: Path) -> None:
-    environ = {f"UVICORN_SSL_{name}": "" for name in ("CERTFILE", "KEYFILE", "CA_CERTS")}
+    environ = {f"UVICORN_SSL_{name}": "" for name in ("CERTFILE", "KEYFILE", "CA_CERTS")} | {"LAB_PLAIN_HTTP": "1"}
     with lifted(state, tmp_path, "\n".join(BLOCKS), "off", **environ) as running:
         connection = http.client.HTTPConnection("localhost", running.port, timeout=10)
         assert ask(connection, "/")[2] == "Hello, stranger!"

@@ -64,6 +64,7 @@ seconds() { # NAME VALUE
 seconds LAB_HANDSHAKE_TIMEOUT_S "$LAB_HANDSHAKE_TIMEOUT_S"
 seconds LAB_REQUEST_HEAD_TIMEOUT_S "$LAB_REQUEST_HEAD_TIMEOUT_S"
 case $LAB_MAX_HANDSHAKES in *[!0-9]* | 0) error "unusable LAB_MAX_HANDSHAKES" "'$LAB_MAX_HANDSHAKES' is no number from 1" "make up LAB_MAX_HANDSHAKES=200" ;; esac
+case $LAB_LOGGED_REFUSALS in *[!0-9]* | 0) error "unusable LAB_LOGGED_REFUSALS" "'$LAB_LOGGED_REFUSALS' is not a number from 1" "make up LAB_LOGGED_REFUSALS=100000" ;; esac
 case $UVICORN_WORKERS in *[!0-9]* | 0) error "unusable UVICORN_WORKERS" "'$UVICORN_WORKERS' is no number from 1" "make up UVICORN_WORKERS=1" ;; esac
 case $RUNTIME in
 compose)

@@ -18,6 +18,7 @@ from server.environment import read_env_file
 from server.protocol import PROTOCOLS
 from server.settings import (
     APP,
+    LabSettings,
     SettingsError,
     await_certificate,
     check_followed_files,
@@ -58,7 +59,7 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
             raise SettingsError("UVICORN_UDS", fact, "unset UVICORN_UDS, or: export LAB_SERVER=stock")
         if explained:
             parameters["loop"] = _loop(parameters["loop"])
-        _open_log(lab.log_file)
+        _open_log(lab)
     except SettingsError as error:
         if os.environ.get("LAB_DEBUG") == "1":
             raise
@@ -96,11 +97,11 @@ def _reload_workers(supervisor: Multiprocess) -> None:
             os.kill(process.pid, signal.SIGHUP)
 
 
-def _open_log(file: Path | None) -> None:
+def _open_log(lab: LabSettings) -> None:
     try:
-        log.configure(file)
+        log.configure(lab.log_file, lab.logged_refusals)
     except OSError as error:
-        raise SettingsError("LAB_LOG_FILE", f"{file}: {error.strerror}", "unset LAB_LOG_FILE") from None
+        raise SettingsError("LAB_LOG_FILE", f"{lab.log_file}: {error.strerror}", "unset LAB_LOG_FILE") from None
 
 
 def _loop(name: str) -> str:

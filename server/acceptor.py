@@ -23,7 +23,7 @@ from pathlib import Path
 from server import record
 from server.connection import CONNECTION, Connection
 from server.context import LiveContext
-from server.log import event
+from server.log import event, flush_repeats
 from server.settings import LabSettings
 
 Factory = Callable[[], asyncio.Protocol]
@@ -89,6 +89,7 @@ class TlsAcceptor:
             _end(self._ready.popleft(), "lost")
         if record.HANDSHAKES is not None:
             record.HANDSHAKES.close()  # whoever watches it would keep the server from stopping
+        flush_repeats()
 
     async def wait_closed(self) -> None:
         await asyncio.wait(self._tasks)

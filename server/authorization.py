@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from server.identity import ClientIdentity, Identity, tls_of
-from server.log import event
+from server.log import admits, event
 from server.rules import Rule
 
 PROBLEM_JSON = "application/problem+json"
@@ -146,7 +146,8 @@ def _refusal(
     path = quote(connection.scope["path"])  # without the query, which may hold what is nobody's business
     who = {"subject": identity.subject or None, "sha256": identity.sha256} if identity else {}
     via = (tls_of(connection) or {}).get("via")
-    event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, via=via, **who)
+    if admits("forbidden", connection.client.host if connection.client else ""):
+        event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, via=via, **who)
     # The handlers of the application that runs: so it need not register ours. One it has registered stays.
     handlers = connection.scope.get("starlette.exception_handlers")
     if handlers:

@@ -44,7 +44,7 @@ Stamp = tuple[tuple[int, ...] | None, ...]
 def live_context(config: uvicorn.Config, _: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """Uvicorn's `ssl_context_factory`, called in each worker, for what the environment says."""
     lab = lab_settings(os.environ)
-    log.configure(lab.log_file)
+    log.configure(lab.log_file, lab.logged_refusals)
     if lab.handshake_log:
         record.HANDSHAKES = record.HandshakeLog()
     WithTls.head_timeout_s = lab.head_timeout_s

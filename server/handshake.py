@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from server import messages
 from server.connection import CONNECTION, Connection
-from server.log import event
+from server.log import admits, event
 from server.peer import client_chain, subject_in_words
 from server.revocation import Judge, Problem
 
@@ -137,8 +137,9 @@ class ExplainedHandshake(ssl.SSLObject):
         except ssl.SSLError as error:
             if error.errno != ssl.SSL_ERROR_SSL or not self._has_output:  # no failure, or no alert is due
                 raise
-            peer = self._connection.peer if self._connection else None
-            event(logging.WARNING, "tls_error", peer=peer, reason=error.reason or str(error))
+            peer = self._connection.peer if self._connection else ""
+            if admits("tls_error", peer.rpartition(":")[0]):
+                event(logging.WARNING, "tls_error", peer=peer or None, reason=error.reason or str(error))
             self._fail(error)
 
     @property
@@ -189,16 +190,18 @@ class ExplainedHandshake(ssl.SSLObject):
             raise NoLongerGoodError(problem, resumed=bool(self.session_reused))
 
     def _log(self, error: ssl.SSLError, connection: Connection | None) -> None:
-        event(
-            logging.WARNING,
-            "handshake_refused",
-            peer=connection.peer if connection else None,
-            subject=subject_in_words(self.offered) if self.offered else None,
-            reason=error.reason or str(error),
-            verify_code=getattr(error, "verify_code", None),
-            verify_message=getattr(error, "verify_message", None),
-            tls=self.tls,
-        )
+        peer = connection.peer if connection else ""
+        if admits("handshake_refused", peer.rpartition(":")[0]):
+            event(
+                logging.WARNING,
+                "handshake_refused",
+                peer=peer or None,
+                subject=subject_in_words(self.offered) if self.offered else None,
+                reason=error.reason or str(error),
+                verify_code=getattr(error, "verify_code", None),
+                verify_message=getattr(error, "verify_message", None),
+                tls=self.tls,
+            )
         if connection:
             self._record(connection, "refused", error)
 

@@ -1,18 +1,22 @@
 """Log lines of the form `LEVEL event key=value`: one line an event, on stderr and, if asked, in a file.
 
-Text may have come from the network: of a value MAX_TEXT characters stand in a line, and one with a space, a quote or a
-control character is written as JSON, so a line can't be forged by a name in a certificate. The same holds for what
-Uvicorn logs.
+Text can come from the network. So a line has at most MAX_TEXT characters of each value, and a value with a space, a
+quote or a control character is written as JSON: a name in a certificate can't forge a line. Uvicorn's lines are treated
+likewise. Events that strangers can cause are counted when they repeat, and a rotation of the file keeps all others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import re
 import sys
+import time
 import traceback
 import warnings
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -22,26 +26,135 @@ MAX_TEXT = 512  # characters of a value, as they stand in a line
 MAX_TRACEBACK = 200  # lines
 _PLAIN = re.compile(r"[!-~]+")
 _FILE_BYTES = 1_000_000
-_OTHERS = ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error", "asyncio")
+_UVICORNS = ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error", "asyncio")
+
+BY_STRANGERS = {  # events that strangers can cause
+    *("accept_failed", "accept_paused", "certificate_unreadable", "forbidden", "handshake_failed", "handshake_refused"),
+    *("handshakes_turned_away", "repeats_counted", "request_head_timeout", "telling_refused", "tls_error"),
+}
+LOGGED_REFUSALS = 1000  # an hour, of one event and one address; twice as many of all
+SUMMARY_S = 60.0
+MAX_PEERS = 32  # whose refusals are counted for each of them
+_HOUR_S = 3600.0
 
 
 class Own(str):
-    """Text of whoever runs the server, which is not cut."""
+    """Text from the operator, not from the network: it is not cut."""
 
     __slots__ = ()
 
 
-def configure(file: Path | None = None) -> None:
+class _Allowance:
+    """An allowance of lines: so many at once, and as many an hour. `counted` events were not logged."""
+
+    def __init__(self, lines: int) -> None:
+        self._most = self._left = float(lines)
+        self._at = time.monotonic()
+        self.counted = 0
+
+    def left(self, now: float) -> float:
+        self._left = min(self._most, self._left + (now - self._at) * self._most / _HOUR_S)
+        self._at = now
+        return self._left
+
+    def take(self, now: float) -> bool:
+        if self.left(now) < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Repeats:
+    """Decides which events that strangers cause are logged, and counts the rest.
+
+    `lines` of one event and one address are logged at once, and as many an hour; of all events and addresses together,
+    twice as many. The counts are logged within SUMMARY_S.
+    """
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+        self._all = _Allowance(2 * lines)
+        self._peers: dict[tuple[str, str], _Allowance] = {}
+        self._since: float | None = None
+
+    def admits(self, name: str, address: str) -> bool:
+        """Return whether an event of a peer is to be logged; if not, it is counted."""
+        now = time.monotonic()
+        if self._since is not None and now - self._since > SUMMARY_S:
+            self.flush()
+        key = (name, address[:MAX_TEXT])
+        if key not in self._peers and len(self._peers) >= MAX_PEERS:
+            self._peers = {k: peer for k, peer in self._peers.items() if peer.counted or peer.left(now) < self._lines}
+            if len(self._peers) >= MAX_PEERS:
+                key = (name, "others")
+        peer = self._peers.setdefault(key, _Allowance(self._lines))
+        if peer.take(now) and self._all.take(now):
+            return True
+        peer.counted += 1
+        if self._since is None:
+            self._since = now
+            with suppress(RuntimeError):  # no loop runs here: the next event says it
+                asyncio.get_running_loop().call_later(SUMMARY_S, self.flush)
+        return False
+
+    def flush(self) -> None:
+        """Log what was counted."""
+        since, self._since = self._since, None
+        for (name, address), peer in self._peers.items():
+            if since is not None and peer.counted:
+                seconds = f"{time.monotonic() - since:.0f}"
+                event(logging.WARNING, "repeats_counted", event=name, peer=address, count=peer.counted, seconds=seconds)
+                peer.counted = 0
+
+
+class _HistoryHandler(RotatingFileHandler):
+    """A rotating file. A new one starts with the server's own events of the old one: refusals can't push them out."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Return whether the file is full, or another worker has renamed it."""
+        return self._is_old() or bool(super().shouldRollover(record))
+
+    def doRollover(self) -> None:
+        """Start a new file, or open the one that another worker has started."""
+        if self.stream and self._is_old():
+            self.stream.close()
+            self.stream = None  # emit opens it
+            return
+        with open(self.baseFilename, encoding="utf-8", errors="replace") as file:
+            own = [line for line in file if BY_STRANGERS.isdisjoint(line.split(maxsplit=2)[1:2])]
+        super().doRollover()
+        room, first = self.maxBytes // 2, len(own)
+        while first and room >= len(own[first - 1]):
+            first -= 1
+            room -= len(own[first])
+        if self.stream:
+            self.stream.writelines(own[first:])
+
+    def _is_old(self) -> bool:
+        if self.stream is None:
+            return False
+        try:
+            return not os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))
+        except FileNotFoundError:
+            return True
+
+
+_repeats = Repeats(LOGGED_REFUSALS)
+
+
+def configure(file: Path | None = None, logged_refusals: int = LOGGED_REFUSALS) -> None:
     """Send the lab's events to stderr and to a file of at most 2 MB (with the one before it)."""
+    global _repeats
+    _repeats = Repeats(logged_refusals)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file:
-        handlers.append(RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=1))
+        handlers.append(_HistoryHandler(file, maxBytes=_FILE_BYTES, backupCount=1))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     LOGGER.handlers = handlers
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-    for name in _OTHERS:
+    for name in _UVICORNS:
         logging.getLogger(name).addFilter(_bound)
     # Of `cryptography`, about a name in a certificate: a line for each length that a stranger thinks of.
     warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
@@ -52,7 +165,7 @@ def forget() -> None:
     LOGGER.handlers = []
     LOGGER.setLevel(logging.NOTSET)
     LOGGER.propagate = True
-    for name in _OTHERS:
+    for name in _UVICORNS:
         logging.getLogger(name).removeFilter(_bound)
 
 
@@ -60,6 +173,16 @@ def event(level: int, name: str, **fields: object) -> None:
     """Log an event. Fields that are None are left out."""
     pairs = (f"{key}={_value(value)}" for key, value in fields.items() if value is not None)
     LOGGER.log(level, "%s", " ".join((name, *pairs)))
+
+
+def admits(name: str, address: str) -> bool:
+    """Return whether an event of a peer is to be logged now; if not, it is counted (`Repeats`)."""
+    return _repeats.admits(name, address)
+
+
+def flush_repeats() -> None:
+    """Log what was counted so far."""
+    _repeats.flush()
 
 
 def escaped(text: str) -> str:

@@ -19,7 +19,7 @@ import h11
 from h11._receivebuffer import ReceiveBuffer
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from server.log import event
+from server.log import admits, event
 from server.peer import client_chain, subject
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ class WithTls(asyncio.Protocol):
         # Uvicorn's own time-out runs while nothing has come since a response; it stops with the first byte.
         waits = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
         if waits and self.cycle is before:
-            event(logging.WARNING, "request_head_timeout", client=self.transport.get_extra_info("peername"))
+            client = self.transport.get_extra_info("peername")
+            if admits("request_head_timeout", str(client[0]) if client else ""):
+                event(logging.WARNING, "request_head_timeout", client=client)
             self.transport.abort()  # close() would wait 30 s for the close_notify of one who says nothing
             return
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, self.cycle if waits else self)

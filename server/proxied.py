@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote_to_bytes
 from cryptography import x509
 
 from server.identity import identity_of
-from server.log import event
+from server.log import admits, event
 from server.peer import UNREADABLE, subject
 from server.rules import DnsName, Rule, Uri
 
@@ -98,7 +98,9 @@ class TrustedProxy:
             tls = self.told(tls, scope["headers"])
         except TellingError as error:
             who = {"via": self.name, "header": self.header}
-            event(logging.WARNING, "telling_refused", path=quote(scope["path"]), problem=error.kind, **who, fact=error)
+            if admits("telling_refused", (scope.get("client") or ("",))[0]):
+                path = quote(scope["path"])
+                event(logging.WARNING, "telling_refused", path=path, problem=error.kind, **who, fact=error)
             await _refuse(scope, send, error)
             return
         scope["extensions"] = {**(scope.get("extensions") or {}), "tls": tls}

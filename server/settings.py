@@ -50,6 +50,7 @@ class LabSettings:
     handshake_log: LAB_HANDSHAKE_LOG, keep the last 500 handshakes for `GET /handshakes`.
     open_handshakes: LAB_OPEN_HANDSHAKES, show them to clients without a certificate.
     log_file: LAB_LOG_FILE, where to write the log besides stderr.
+    logged_refusals: LAB_LOGGED_REFUSALS, how many of one peer are logged an hour; more are counted.
     proxy: LAB_TRUSTED_PROXY and LAB_PROXY_HEADER, who is believed to tell of other clients, or None.
     """
 
@@ -64,6 +65,7 @@ class LabSettings:
     handshake_log: bool
     open_handshakes: bool
     log_file: Path | None
+    logged_refusals: int
     proxy: TrustedProxy | None
 
     def defaults(self, ciphers: str | None = None) -> str:
@@ -105,6 +107,7 @@ def lab_settings(environ: MutableMapping[str, str]) -> LabSettings:
         switch(environ, "LAB_HANDSHAKE_LOG", "0"),
         switch(environ, "LAB_OPEN_HANDSHAKES", "0"),
         Path(file) if file else None,
+        _count(environ, "LAB_LOGGED_REFUSALS", str(log.LOGGED_REFUSALS)),
         _proxy(environ),
     )
 

@@ -108,6 +108,7 @@ def server_environ(state: Path, mode: str, port: int, server: str = Server.EXPLA
         "UVICORN_SSL_KEYFILE": str(tls / "server-good/privkey.pem"),
         "UVICORN_SSL_CA_CERTS": str(tls / "validation_fullchain.pem"),
         "LAB_HEALTHCHECK_DIR": str(tls / "healthcheck"),
+        "LAB_LOGGED_REFUSALS": "100000",  # as `make up` has it: a matrix reads the reasons in the log
     }
 
 

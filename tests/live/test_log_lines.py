@@ -10,7 +10,7 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def is_refused(running: Running, client: ssl.SSLContext) -> None:
         connection.recv(1)
 
 
-def send(running: Running, request: bytes, name: str = "client-good") -> bytes:
+def send(running: Running, request: bytes, name: str | None = "client-good") -> bytes:
     """Send what is no request that a client would make, and return the head of the answer."""
     with (
         socket.create_connection(("localhost", running.port), 10) as tcp,
@@ -198,3 +198,45 @@ def test_a_traceback_is_bounded(state: Path, tmp_path: Path) -> None:
     assert "ValueError: " + "y" * 500 + "...[4500 more characters]" in log
     assert len(log.splitlines()) < 1000
     assert_bounded("\n".join(line for line in log.splitlines() if not line.startswith("INFO serving ")))
+
+
+REPEATED = 8
+LOGGED = 5
+
+
+def test_repeated_refusals_of_one_peer_are_counted(state: Path, tmp_path: Path) -> None:
+    """Wherever strangers can repeat themselves; the counts are said when the server ends, if not sooner."""
+    file = tmp_path / "own.log"
+    environ = {"LAB_LOGGED_REFUSALS": str(LOGGED), "LAB_LOG_FILE": str(file), "LAB_TRUSTED_PROXY": "anybody"}
+    with (
+        serving(state, tmp_path / "log", Mode.OPTIONAL, LAB_REQUEST_HEAD_TIMEOUT_S="3", **environ) as running,
+        ExitStack() as stack,
+    ):
+        refused, nobody = stranger(running, tmp_path, "Mallory"), context(running)
+        silent = [socket.create_connection(("localhost", running.port), READY_S) for _ in range(REPEATED)]
+        silent = [stack.enter_context(nobody.wrap_socket(tcp, server_hostname="localhost")) for tcp in silent]
+        for _ in range(REPEATED):
+            is_refused(running, refused)
+            assert b" 403 " in send(running, b"GET /private HTTP/1.1\r\n" + HOST + b"\r\n", None)
+            assert b" 400 " in send(running, b"GET / HTTP/1.1\r\nClient-Cert: ?\r\n" + HOST + b"\r\n", None)
+        for connection in silent:
+            with suppress(OSError):
+                assert connection.recv(1) == b""
+    for log in (file.read_text(), running.log.read_text()):
+        logged = {}
+        for name in ("handshake_refused", "forbidden", "telling_refused", "request_head_timeout"):
+            logged[name] = len(re.findall(rf"^(?:INFO|WARNING) {name} ", log, re.M))
+            counts = re.findall(rf"^WARNING repeats_counted event={name} peer=127\.0\.0\.1 count=(\d+) ", log, re.M)
+            assert logged[name] + sum(map(int, counts)) == REPEATED
+        assert max(logged.values()) <= LOGGED
+        assert sum(logged.values()) == 2 * LOGGED  # of all together
+
+
+def test_what_is_not_repeated_too_often_is_not_counted(serve: Callable[..., Running], tmp_path: Path) -> None:
+    running = serve(Mode.REQUIRED)
+    before = running.log.read_text().count("handshake_refused")
+    for _ in range(REPEATED):
+        is_refused(running, stranger(running, tmp_path, "Mallory"))
+    log = running.log.read_text()
+    assert log.count("handshake_refused") == before + REPEATED
+    assert "repeats_counted" not in log

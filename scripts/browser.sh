@@ -54,7 +54,7 @@ root_name=${name:-$sha1} root_shown=${name:-the one with the SHA-1 fingerprint $
 trusted=
 if grep -q '"server_name": "[^"]' certs/manifest.json; then
     roots=$(system_roots)
-    [ -z "$roots" ] || ! tr -d '\r\n' <"$roots" | grep -qF -e "$(tr -d '\r\n' <"$root")" || trusted=yes
+    [ -z "$roots" ] || ! LC_ALL=C tr -d '\r\n' <"$roots" | LC_ALL=C grep -qF -e "$(tr -d '\r\n' <"$root")" || trusted=yes
 fi
 if [ "$system" = windows ] && command -v wslpath >/dev/null; then
     p12=$(wslpath -w "$p12")

@@ -3,7 +3,7 @@
 set -e
 . scripts/error.sh
 . scripts/containers.sh
-made=.lab/built-$(echo "$*" | tr ' ' -)
+made=.lab/built-$(echo "$*" | tr ' ' -) # .lab/images-...: of an earlier version (scripts/ownership.sh)
 sh scripts/project.sh || exit 2
 mkdir -p .lab
 if [ -e "$made" ] && built "$@" &&

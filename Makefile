@@ -16,8 +16,8 @@ override knobs := MODE PORT SERVER PROXY SERVER_CREDENTIAL TRUST PUBLIC_CA CRL C
 	UVICORN_LOOP UVICORN_HTTP UVICORN_WORKERS LAB_VERIFY_STRICT LAB_SESSION_TICKETS LAB_DEBUG LAB_HANDSHAKE_TIMEOUT_S \
 	LAB_REQUEST_HEAD_TIMEOUT_S LAB_MAX_HANDSHAKES LAB_HANDSHAKE_LOG LAB_LOGGED_REFUSALS LAB_TRUSTED_PROXY \
 	LAB_PROXY_HEADER
-# VPATH is no knob, but make expands it. The second assignment is for `make -e`.
-$(foreach =,$(knobs) COMPOSE_FILE COMPOSE_PROJECT_NAME VPATH,$(if $(filter environment,$(origin $(=))),$(eval \
+# VPATH and GPATH are not knobs, but make expands them. The second assignment is for `make -e`.
+$(foreach =,$(knobs) COMPOSE_FILE COMPOSE_PROJECT_NAME VPATH GPATH,$(if $(filter environment,$(origin $(=))),$(eval \
 	$(=) := $$(value $(=)))$(if $(filter recursive,$(flavor $(=))),$(eval override $(=) := $$(value $(=))))))
 ifneq ($(wildcard .env),)
 $(foreach =,$(shell sh scripts/env-file.sh),$(if $(filter undefined,$(origin $(=))),$(eval $(=) := $$(shell sh scripts/env-file.sh $(=)))))

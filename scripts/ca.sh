@@ -14,5 +14,5 @@ system_roots() { # the file of the roots that this machine trusts, if it has one
 }
 readable() { # WHAT FILE CURE
     [ -n "$2" ] || error "$1" "no file was named" "$3"
-    { [ -f "$2" ] || [ -p "$2" ]; } && [ -r "$2" ] || error "$1" "$(word "$2" "the file") is no file that can be read" "ls -l $(word "$2" .)"
+    { [ -f "$2" ] || [ -p "$2" ]; } && [ -r "$2" ] || error "$1" "$(word "$2" "the file") cannot be read" "ls -l $(word "$2" .)"
 }

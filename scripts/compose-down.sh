@@ -30,6 +30,7 @@ echo "containers of another project have the name '$name', and stay: $others" >&
 kept=
 for volume in $(sh scripts/every-profile.sh config --volumes); do
     for found in $(docker volume ls -q --filter "label=com.docker.compose.project=$name" --filter "label=com.docker.compose.volume=$volume"); do
+        [ "$found" = "${name}_$volume" ] || continue # another project gave it a name of its own
         docker volume rm "$found" >/dev/null 2>&1 || kept="$kept $found"
     done
 done

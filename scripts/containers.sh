@@ -1,7 +1,7 @@
 # Sourced by the scripts that look at this lab's containers. What the engine itself can say is not asked of Compose, which
 # takes several times as long for each answer. COMPOSE_PROJECT_NAME comes from project-name.mk.
 lab_folder=$(pwd -P)
-separator=$(printf '\001')
+separator=$(printf '\037') # not \001: bash 3.2, which is sh on macOS, does not split there
 # Another project, or another copy of the lab, may have the same project name. The lab's containers are those that were made
 # from the docker-compose.yml of this folder: Compose labels them with it.
 named_like_ours() { # FORMAT OPTIONS: `ours` or `theirs`, and the format, of each container with the project's name

@@ -1,5 +1,5 @@
-# Sourced by project.sh and compose-down.sh: is the name of the Compose project this lab's? A volume without content says
-# which folder's lab has the name, also while nothing runs and whatever was done to .lab.
+# Sourced by project.sh and compose-down.sh: is the name of the Compose project this lab's? An empty volume has a label with
+# the folder of the lab that uses the name. It is there also while nothing runs, and does not depend on .lab.
 . scripts/containers.sh
 name=$COMPOSE_PROJECT_NAME
 marker=${name}_mtls-lab
@@ -17,7 +17,7 @@ made_here() { # without an owner: what `docker compose` made in this folder, or 
 is_ours() {
     case $(owner) in "$lab_folder") ;; '') made_here ;; *) false ;; esac
 }
-left_by_others() { # what has the project's name while nobody says that it is this lab's: images of the lab are of user 10001
+left_by_others() { # volumes and images under the name while no lab owns it; images of the lab have the user 10001
     {
         docker volume ls --format 'the volume {{.Name}}' --filter "label=com.docker.compose.project=$name"
         # shellcheck disable=SC2046

@@ -10,12 +10,14 @@ on_end() {
 # that makes one, and `make clean`, remove what SIGKILL left there.
 work_folder() {
     for left in .lab/work.*; do
-        kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
+        [ ! -e "$left" ] || runs "${left##*.}" || rm -rf "$left" 2>/dev/null || true # another user's may stay
     done
     work=.lab/work.$$ fifos=
     on_end remove_work
+    rm -rf "$work" # of an earlier process with this number
     (umask 077 && mkdir -p "$work")
 }
+runs() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 2>&1; } # PID, also of another user's process
 remove_work() { rm -rf "$work" "$fifos"; }
 # fifo: make the FIFO $fifo, which is removed with $work. It is not in .lab: file systems of Windows have no FIFOs.
 fifo() {

@@ -81,7 +81,7 @@ def test_a_request_is_signed_and_its_wishes_are_ignored(lab: Workshop) -> None:
     again = lab.make("-s", "sign", f"CSR={path}", "NAME=carol", "REPLACE=0")
     assert "there is one already" in again.stderr
     absent = lab.make("sign", "CSR=absent")
-    assert "absent is no file that can be read" in absent.stderr
+    assert "absent cannot be read" in absent.stderr
     assert lab.make("revoke", "CREDENTIAL=carol").returncode == 0
 
 

@@ -187,6 +187,26 @@ def test_a_project_in_the_same_folder_is_foreign_too(tmp_path: Path) -> None:
         assert there(name) == before
 
 
+def test_a_lab_whose_folder_was_moved_is_taken_over(tmp_path: Path) -> None:
+    """By the command that the error prints; nothing of another project is, whatever it is called."""
+    with project(tmp_path, "moved") as (lab, name):
+        lab.up()
+        root = keys(lab)
+        moved = Workshop(lab.folder.rename(tmp_path / "elsewhere"), "compose", lab.environ)
+        done = moved.make("up")
+        assert done.returncode == 2
+        assert f"a lab whose folder is gone uses it: {lab.folder}" in done.stderr
+        cure = done.stderr.rpartition("  try: ")[2].splitlines()[0]
+        again = f"COMPOSE_PROJECT_NAME={name}"
+        assert cure == f"{again} sh scripts/project.sh take-over && make up {again}"
+        taken = moved.run("sh", "-c", cure)
+        assert taken.returncode == 0, taken.stderr
+        assert keys(moved) == root
+        twice = moved.run("sh", "scripts/project.sh", "take-over")
+        assert twice.returncode == 2
+        assert "no lab whose folder is gone has it" in twice.stderr
+
+
 def test_the_local_runtime_stops_no_foreign_server(tmp_path: Path) -> None:
     """It stops the server of the other runtime, which has its port: the lab's, and no other."""
     with project(tmp_path, "port") as (lab, name):
@@ -250,8 +270,11 @@ class TestTheLab:
         name = lab.environ["COMPOSE_PROJECT_NAME"]
         foreign = Foreign(tmp_path / "theirs", name, {"web": "reports"})
         foreign.up()
+        labels = [f"--label=com.docker.compose.{key}" for key in (f"project={name}", "volume=reports")]
+        docker("volume", "create", *labels, f"{name}-yearly")  # `reports: {name: ...}` in their file, and not in use
         done = lab.make("clean")
         assert done.returncode == 2
+        assert docker("volume", "rm", f"{name}-yearly").strip() == f"{name}-yearly"
         assert f"{name}_reports" in done.stderr
         assert "\n  try: " in done.stderr
         assert foreign.compose("exec", "-T", "web", "cat", "/data/notes").stdout.strip() == DATA
@@ -266,7 +289,7 @@ class TestTheLab:
         lab.up()
         name, server, root = lab.environ["COMPOSE_PROJECT_NAME"], lab.server_id(), keys(lab)
         second = Workshop(repository_copy(tmp_path / "lab"), "compose", lab.environ)
-        for words in (f"server-1 of {lab.folder.resolve()}", f"the lab in {lab.folder.resolve()} has it"):
+        for words in (f"server-1 of {lab.folder.resolve()}", f"the lab in {lab.folder.resolve()} uses it"):
             before = there(name)
             done = second.make("up")
             assert done.returncode == 2
@@ -290,7 +313,7 @@ class TestTheLab:
         docker("volume", "rm", marker(lab))
         done = lab.make("up")
         assert done.returncode == 2
-        assert "docker compose create ca && make up" in done.stderr
+        assert f"docker compose -p {lab.environ['COMPOSE_PROJECT_NAME']} create ca && make up" in done.stderr
         (lab.folder / ".lab/images-ca-server-client").touch()
         lab.up()
         assert keys(lab) == root

@@ -27,7 +27,7 @@ CHECKED = ["MODE", "PORT", "SERVER", "PROXY", "PUBLIC_CA", "CRL", "CRL_CHECK", "
 INTERNAL = [
     *("CA", "CLIENT", "RUN_CA", "RUN_CLIENT", "RUN_CLIENT_BESIDE", "FETCH_REPORTS", "SHELL_HERE", "LOGS", "STATUS"),
     *("DOWN", "CLEAN", "GOOD", "OWN", "ANSWERS", "matrix", "fetched", "typed", "given", "knobs", "goals", "v", "WHY"),
-    *("COMPOSE", "COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "CLIENT_BESIDE", "PROGRAM", "VPATH", "FOO"),
+    *("COMPOSE", "COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "CLIENT_BESIDE", "PROGRAM", "VPATH", "GPATH", "FOO"),
     *("LAB_CLIENT", "LAB_NAME", "LAB_ERROR", "LAB_VERBOSE", "LAB_PROBE"),
 ]
 
@@ -198,6 +198,8 @@ def test_a_number_of_dollars_survives_each_make_below(lab: Lab) -> None:
         ("E=first\nE=second", "first"),
         ("#E=no\nE=yes", "yes"),
         ("E=", ""),
+        ("E= # none yet", ""),
+        ("E\t=\ttabs\t# a comment", "tabs"),
         ("E=a=b", "a=b"),
         ("E='$(shell touch X) `touch X`; touch X'", "$(shell touch X) `touch X`; touch X"),
         ("E=$(shell touch X) # $(shell touch X)", "$(shell touch X)"),

@@ -82,7 +82,7 @@ def answering(tcp: socket.socket, client: ssl.SSLContext) -> tuple[ssl.SSLObject
 def test_a_refused_client_that_waits_has_the_end_right_after_the_alert(
     serve: Callable[..., Running], loop: str, version: ssl.TLSVersion, name: str | None
 ) -> None:
-    """RFC 8446 6.2: the server closes at once. The quickest of some, since a busy machine only adds time."""
+    """RFC 8446 6.2: the server closes. The quickest of some, since a busy machine only adds time."""
     running = serve(Mode.REQUIRED, UVICORN_LOOP=loop, LAB_HANDSHAKE_TIMEOUT_S="60")
     client = context(running, name)
     client.minimum_version = client.maximum_version = version

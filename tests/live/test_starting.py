@@ -104,9 +104,9 @@ def env_file(tmp_path: Path) -> EnvFile:
 
 
 def told(state: Path, port: int, mode: Mode = Mode.REQUIRED) -> dict[str, str]:
-    """The variables of a server of an issued state."""
+    """The variables of a server of an issued state, without those that make exports empty."""
     environ = server_environ(state, mode, port)
-    return {k: v for k, v in environ.items() if k.startswith(("UVICORN_", "LAB_")) and k != "LAB_SERVER"}
+    return {k: v for k, v in environ.items() if v and k.startswith(("UVICORN_", "LAB_")) and k != "LAB_SERVER"}
 
 
 @contextmanager

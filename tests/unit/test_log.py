@@ -117,7 +117,7 @@ def test_every_event_is_known_to_be_the_servers_or_a_strangers() -> None:
     ours |= {"tls_reloaded", "trust_unreadable", "certificate_expired", "certificate_expires_soon", "crl_expired"}
     ours |= {"crl_not_yet_valid", "crl_expires_soon", "crl_of_another_issuer", "following_failed"}
     sources = "".join(path.read_text() for path in (ROOT / "server").glob("*.py"))
-    found = set(re.findall(r'(?:event\(\s*logging\.[A-Z]+,\s*|_log_loaded\()"(\w+)"', sources))
+    found = set(re.findall(r'(?:(?:event|_say_paused)\(\s*logging\.[A-Z]+,\s*|_log_loaded\()"(\w+)"', sources))
     assert found == ours | log.BY_STRANGERS
     assert not ours & log.BY_STRANGERS
 

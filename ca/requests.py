@@ -7,6 +7,7 @@ signs allows them. The CA bit, key usage and extended key usage are never taken 
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ from catalogue import LabError, visible
 
 DOMAIN = "mtls-lab.test"
 MIN_RSA_BITS = 2048
+MIN_RSA_EXPONENT = 65537
+_SMALL_PRIMES = math.factorial(
+    751
+)  # a product of all primes below 752, by which a modulus is tried (NIST SP 800-89 5.3.3)
+_FIELD = 2**255 - 19  # of Ed25519 (RFC 8032 5.1)
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+# The y coordinates of the eight points whose order divides 8: anybody can sign for such a key.
+_SMALL_ORDER = (0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8)
 MAX_BYTES = 64 * 1024
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _EMAIL = re.compile(rf"[a-z0-9][a-z0-9._+-]{{0,63}}@{re.escape(DOMAIN)}")
@@ -124,15 +133,25 @@ def check_key(key: CertificatePublicKeyTypes) -> None:
     """Refuse a key that is weak or that not every verifier knows.
 
     Raises:
-        LabError: RSA below 2048 bits, an uncommon curve, or another kind than RSA, EC and Ed25519.
+        LabError: RSA below 2048 bits, with an exponent below 65537 or with a small prime factor, an uncommon curve, an
+            Ed25519 point of small order, or another kind than RSA, EC and Ed25519.
     """
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size < MIN_RSA_BITS:
             raise _refused(f"its RSA key has {key.key_size} bits, and {MIN_RSA_BITS} are the least")
+        numbers = key.public_numbers()
+        if numbers.e < MIN_RSA_EXPONENT:
+            raise _refused(f"its RSA key has the public exponent {numbers.e}, and {MIN_RSA_EXPONENT} is the least")
+        if math.gcd(numbers.n, _SMALL_PRIMES) != 1:
+            raise _refused("its RSA key has a modulus with a prime factor below 752")
     elif isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, CURVES):
             raise _refused(f"its curve {key.curve.name} is none of P-256, P-384, P-521")
-    elif not isinstance(key, ed25519.Ed25519PublicKey):
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        y = int.from_bytes(key.public_bytes_raw(), "little") & ~(1 << 255)  # without the sign of x
+        if y % _FIELD in _SMALL_ORDER:
+            raise _refused("its Ed25519 key has a small order: anybody can sign for it")
+    else:
         raise _refused("its key is neither RSA nor EC nor Ed25519")
 
 

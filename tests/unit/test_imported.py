@@ -14,7 +14,7 @@ import pytest
 from corporate import CONSTRAINED, Corporate, corporate, faults, imported
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from judging import verify_error
 from test_people import request
@@ -203,8 +203,11 @@ def test_what_is_made_is_looked_at_and_not_the_recipe_alone(issuer: Imported, mo
         rsa.generate_private_key(65537, 1024).public_key(),
         ec.generate_private_key(ec.SECP256R1()).public_key(),
     )
-    with pytest.raises(LabError, match=r"1024 bits.* this is a bug of the lab"):
-        certify(client_leaf("bob"), weak, issuer, issuer.key)
+    neutral = ed25519.Ed25519PublicKey.from_public_bytes((1).to_bytes(32, "little"))
+    cubic = rsa.generate_private_key(3, 2048).public_key()  # what is refused
+    for key, fact in ((weak, "1024 bits"), (neutral, "small order"), (cubic, "public exponent 3")):
+        with pytest.raises(LabError, match=rf"{fact}.* this is a bug of the lab"):
+            certify(client_leaf("bob"), key, issuer, issuer.key)
     certify(client_leaf("bob"), good, issuer, issuer.key)
     mistakes = {
         "_extensions": lambda _: [(x509.BasicConstraints(True, None), True)],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -121,6 +121,46 @@ def test_a_request_that_another_key_signed_is_refused(desk: Desk) -> None:
 def test_weak_and_uncommon_keys_are_refused(make: object, fact: str) -> None:
     with pytest.raises(LabError, match=fact):
         requests.read(request(key=make()))  # type: ignore[operator]
+
+
+PRIME = 2**255 - 19  # of Ed25519's field
+ORDER_8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
+
+
+@pytest.mark.parametrize("y", [0, 1, ORDER_8, PRIME - ORDER_8, PRIME - 1, PRIME, PRIME + 1])
+@pytest.mark.parametrize("sign", [0, 1])
+def test_ed25519_keys_for_which_anybody_signs_are_refused(y: int, sign: int) -> None:
+    """The points of small order, in every encoding (RFC 8032 5.1.2), those that are not canonical, too."""
+    weak = (y | sign << 255).to_bytes(32, "little")
+    with pytest.raises(LabError, match="its Ed25519 key has a small order"):
+        requests.check_key(ed25519.Ed25519PublicKey.from_public_bytes(weak))
+    requests.check_key(ed25519.Ed25519PrivateKey.generate().public_key())
+
+
+def test_a_request_that_nobody_s_key_signed_is_refused() -> None:
+    """For the neutral element as the key, itself and zero are a signature of everything."""
+    key, neutral = ed25519.Ed25519PrivateKey.generate(), (1).to_bytes(32, "little")
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name.from_rfc4514_string("CN=bob")).sign(key, None)
+    der = csr.public_bytes(Encoding.DER).replace(csr.signature, neutral + bytes(32))
+    forged = der.replace(key.public_key().public_bytes_raw(), neutral)
+    assert x509.load_der_x509_csr(forged).is_signature_valid
+    with pytest.raises(LabError, match="its Ed25519 key has a small order"):
+        requests.read(forged)
+
+
+@pytest.mark.parametrize("exponent", [3, 5, 17, 257, 65535])
+def test_rsa_keys_with_a_small_exponent_are_refused(exponent: int) -> None:
+    modulus = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n
+    with pytest.raises(LabError, match=f"its RSA key has the public exponent {exponent}, and 65537 is the least"):
+        requests.check_key(rsa.RSAPublicNumbers(exponent, modulus).public_key())
+    requests.check_key(rsa.RSAPublicNumbers(65537, modulus).public_key())
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5, 257, 751])
+def test_rsa_keys_with_a_small_factor_are_refused(factor: int) -> None:
+    modulus = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n * factor
+    with pytest.raises(LabError, match="its RSA key has a modulus with a prime factor below 752"):
+        requests.check_key(rsa.RSAPublicNumbers(65537, modulus).public_key())
 
 
 @pytest.mark.parametrize(

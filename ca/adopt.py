@@ -7,6 +7,7 @@ beside the lab's own intermediate, so that one can go back.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -17,19 +18,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import name_constraints, plain_key
-from ca.certificates import UNREADABLE, signed_by
+from ca.certificates import ORGANIZATION, UNREADABLE, signed_by
 from ca.entry import superseded
 from ca.imported import Imported, NotPermittedError, fault
 from ca.recipe import SELF, Recipe
 from ca.requests import CURVES, MIN_RSA_BITS
 from ca.rotation import INTERMEDIATE
-from ca.store import ADOPTED, CERT, KEY, Store, write_file
+from ca.store import ADOPTED, CERT, KEY, SUPERSEDED, Store, write_file
 from catalogue import LabError, visible
 from catalogue.manifest import Issued
 
 _CURE = "make up LAB_VALIDATION_CA_CERT=intermediate.pem LAB_VALIDATION_CA_KEY=intermediate.key"
 _HOW = "see docs/validation-ca.md for one that works, and ask your CA for such a certificate"
 ABOVE = "above.pem"
+_OWN = "," + x509.Name(ORGANIZATION).rfc4514_string()  # how the names of the lab's own authorities end
 RECIPE = Recipe(ADOPTED, "intermediate", None, SELF, is_ca=True)
 
 
@@ -154,15 +156,32 @@ def leaves_below(theirs: Imported, recipes: Iterable[Recipe], say: Callable[[str
 
 
 def say_misissued(recipes: Iterable[Recipe], ledger: Mapping[str, Issued], say: Callable[[str], None]) -> None:
-    """Say which faulty certificates an earlier version had an imported CA sign: its owner should revoke them there."""
+    """Say which faulty certificates an earlier version had an imported CA sign: its owner should revoke them there.
+
+    Each one that is about to be replaced, by its serial; and on each run how many were replaced and have not expired.
+    """
+    faulty = {recipe.name for recipe in recipes if fault(recipe)}
     before = ledger.get(ADOPTED)
-    if before is None:
-        return
-    owner = visible(before.subject)
-    for recipe in recipes:
-        for entry in superseded(recipe.name, ledger.get(recipe.name)).values():
-            if entry.issuer_sha256 == before.sha256 and fault(recipe):
-                say(f"revoke at {owner}: serial {entry.serial}, an earlier {recipe.name} that it signed")
+    for name in sorted(faulty):
+        for entry in superseded(name, ledger.get(name)).values():
+            if before and entry.issuer_sha256 == before.sha256:
+                say(f"revoke at {visible(before.subject)}: serial {entry.serial}, an earlier {name} that it signed")
+    replaced: Counter[str] = Counter()
+    now = datetime.now(UTC)
+    for name, entry in ledger.items():
+        valid = entry.role == SUPERSEDED and datetime.fromisoformat(entry.not_after) > now
+        if valid and name.partition("@")[0] in faulty and not _is_the_lab_s(entry, before):
+            replaced[visible(entry.issuer)] += 1
+    for owner, count in replaced.items():
+        fact = f"faulty certificates that {owner} signed for an earlier version: {count}"
+        say(f"still valid: {fact}; revoke them there; make list names the serials")
+
+
+def _is_the_lab_s(entry: Issued, imported: Issued | None) -> bool:
+    """Tell by the issuer's name whether the lab signed a certificate: the ledger forgets rotated authorities."""
+    if imported and entry.issuer_sha256 == imported.sha256:
+        return False
+    return entry.issuer.endswith(_OWN)
 
 
 def _check_chain(certificate: x509.Certificate, above: list[x509.Certificate]) -> None:

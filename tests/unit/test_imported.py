@@ -30,9 +30,10 @@ from ca.issue import issue, ledger
 from ca.people import Desk
 from ca.recipe import ANY_EKU, EXPIRED, NOT_YET_VALID, Files, Key, Recipe, Signature, Validity
 from ca.revocation import revoke
-from ca.store import ADOPTED, Store, write_file
+from ca.rotation import Step, What
+from ca.store import ADOPTED, SUPERSEDED, Store, write_file
 from catalogue import LabError, Trust
-from catalogue.manifest import Manifest
+from catalogue.manifest import Issued, Manifest
 from catalogue.manifest import load as load_manifest
 
 GOOD = {
@@ -290,6 +291,48 @@ def test_they_are_said_although_another_ca_is_imported_meanwhile(
     assert [line for line in said if line.startswith("revoke at")] == [
         f"revoke at CN=Corp sub,DC=corp,DC=example: serial {serial}, an earlier client-sha1 that it signed"
     ]
+
+
+def test_they_are_said_until_they_expire_where_an_earlier_version_replaced_them(store: Store, corp: Corporate) -> None:
+    """It imported a CA, had it sign faults, went back, and forgot the CA: the ledger has them as NAME@SERIAL alone."""
+    known = catalogue.load()
+    names = ("client-good", "client-sha1", "client-weak-rsa")
+    few = replace(known, scenarios={name: known.scenarios[name] for name in names})
+    for name in names:
+        misissue(store, corp, name)
+    leave(store)
+    replaced = {f"{n}@{e.serial}": replace(e, role=SUPERSEDED) for n, e in ledger(store).items() if n in names}
+    rest = {name: entry for name, entry in ledger(store).items() if name not in (*names, ADOPTED)}
+
+    def said(replaced: dict[str, Issued]) -> list[str]:
+        write_file(store.private / "ledger.json", Manifest("", rest | replaced).dumps())
+        lines: list[list[str]] = [[], []]
+        for run in lines:
+            issue(few, store, say=run.append)
+        found = [[line for line in run if "revoke" in line] for run in lines]
+        assert found[0] == found[1], "on each run"
+        return found[0]
+
+    assert said(replaced) == [
+        "still valid: faulty certificates that CN=Corp sub,DC=corp,DC=example signed for an earlier version: 2; "
+        "revoke them there; make list names the serials"
+    ]
+    assert said({name: entry for name, entry in replaced.items() if name.startswith("client-good@")}) == []
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    assert said({name: replace(entry, not_after=past) for name, entry in replaced.items()}) == []
+
+
+def test_faulty_certificates_below_the_lab_s_own_earlier_cas_are_not_said(tmp_path: Path) -> None:
+    """Those that it rotated: the ledger forgets a root's intermediates before the certificates below them expire."""
+    store, known = Store(tmp_path), catalogue.load()
+    few = replace(known, scenarios={name: known.scenarios[name] for name in ("client-good", "client-server-eku")})
+    said: list[str] = []
+    for rotate in (None, *[(What.ROOT, step) for step in Step], None):
+        issue(few, store, say=said.append, rotate=rotate)
+    earlier = [entry for name, entry in ledger(store).items() if name.startswith("client-server-eku@")]
+    assert earlier
+    assert not {entry.issuer_sha256 for entry in earlier} & {entry.sha256 for entry in ledger(store).values()}
+    assert not [line for line in said if "revoke" in line]
 
 
 def test_a_ca_with_odd_names_of_its_own_is_recorded(tmp_path: Path) -> None:

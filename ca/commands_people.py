@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     issue = commands.add_parser("issue-client", help="make a key and a certificate for a person or a service")
     issue.add_argument("name")
     issue.add_argument("--email", action=argparse.BooleanOptionalAction, default=True)
-    issue.add_argument("--key-type", default="p256", help=", ".join(people.KEY_TYPES))
+    issue.add_argument("--key-type", default=people.KEY_TYPE, help=", ".join(people.KEY_TYPES))
     issue.set_defaults(run=_issue_client)
     for parser in (sign, issue):
         parser.add_argument("--ou", action="append", default=[], help="an organizational unit; again for another")
@@ -55,7 +55,8 @@ def _sign(store: Store, arguments: argparse.Namespace) -> None:
     wish = requests.read(_read(arguments.file))
     desk = people.Desk(store, catalogue.load(), say)
     units, uris = tuple(arguments.ou), tuple(arguments.uri)
-    days, again, file = _days(arguments.days), arguments.replace, arguments.shown_as
+    again, file = arguments.replace, arguments.shown_as
+    days = _days(arguments.days, people.signing(file, arguments.name or wish.common_name, units, uris, again=again))
     pem = desk.sign(wish, arguments.name, days, units=units, uris=uris, again=again, file=file)
     print(pem.decode(), end="")
 
@@ -63,8 +64,9 @@ def _sign(store: Store, arguments: argparse.Namespace) -> None:
 def _issue_client(store: Store, arguments: argparse.Namespace) -> None:
     desk = people.Desk(store, catalogue.load(), say)
     units, uris = tuple(arguments.ou), tuple(arguments.uri)
-    days, again = _days(arguments.days), arguments.replace
-    desk.issue(arguments.name, units, uris, days, arguments.key_type, email=arguments.email, again=again)
+    key_type, again = arguments.key_type, arguments.replace
+    days = _days(arguments.days, people.issuing(arguments.name, units, uris, key_type, again=again))
+    desk.issue(arguments.name, units, uris, days, key_type, email=arguments.email, again=again)
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:
@@ -111,10 +113,9 @@ def _read(file: str) -> bytes:
     return data
 
 
-def _days(text: str) -> int | None:
+def _days(text: str, used: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 6):
-        cure = f"make issue-client NAME=bob DAYS={people.DAYS}"
-        raise LabError("could not issue", f"{text!r} is no number of days", cure)
+        raise LabError("could not issue", f"{text!r} is no number of days", f"{used} DAYS={people.DAYS}")
     return int(text)

@@ -6,7 +6,7 @@ is never seen; a key made here lies with the clients' files and is copied to the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +27,7 @@ from catalogue.manifest import load as load_manifest
 
 DAYS = 90
 KEY_TYPES = {"p256": Key.P256, "p384": Key.P384, "rsa3072": Key.RSA_3072, "ed25519": Key.ED25519}
+KEY_TYPE = "p256"
 _SIGNER = "validation-intermediate"
 
 
@@ -63,10 +64,11 @@ class Desk:
         Raises:
             LabError: the name or the days are refused, or nothing was issued yet.
         """
-        recipe = self._recipe(name or wish.common_name, wish.common_name, wish.organizational_units, (), days)
+        used = signing(file, name or wish.common_name, units, uris, again=again)
+        recipe = self._recipe(name or wish.common_name, wish.common_name, wish.organizational_units, (), days, used)
         granted = (f"EMAIL:{name}@{DOMAIN}", f"URI:spiffe://{DOMAIN}/people/{name}", *(f"URI:{uri}" for uri in uris))
-        rest = (" REPLACE=1" if again else "") + (f" DAYS={days}" if days is not None else "")
-        self._check_granted(wish, name, units, granted, rest, file)
+        rest = f" DAYS={days}" if days is not None else ""
+        self._check_granted(wish, name, units, granted, rest, file, again=again)
         others = [f"the name {san}: it is not {name}'s" for san in wish.sans if san not in granted]
         for line in (*wish.ignored, *others):
             self.say(f"ignored {line}")
@@ -74,7 +76,8 @@ class Desk:
         with self.store.locked():
             allowed = tuple(f"URI:{uri}" for uri in uris)
             optional = tuple(san for san in recipe.sans if san not in allowed)
-            issuer, entries, recipe = self._open(recipe, optional, CURE, again=again, exactly=days is not None)
+            exactly = days is not None
+            issuer, entries, recipe = self._open(recipe, optional, CURE, used, again=again, exactly=exactly)
             certificate = certify(recipe, wish.public_key, issuer, issuer.key)
             signed = Credential(certificate, issuer.key, (issuer.certificate, *issuer.above))
             self._record(recipe, signed, entries, {})
@@ -107,18 +110,28 @@ class Desk:
             fact = f"no such kind of key {key_type!r}; {nearest(key_type, KEY_TYPES)}"
             raise _refused(name, fact, f"make issue-client NAME={shown} KEY_TYPE=p256")
         sans = (*((f"EMAIL:{name}@{DOMAIN}",) if email else ()), *(f"URI:{uri}" for uri in uris))
-        recipe = replace(self._recipe(name, name, units, sans, days), key=KEY_TYPES[key_type])
+        used = issuing(name, units, uris, key_type, again=again)
+        recipe = replace(self._recipe(name, name, units, sans, days, used), key=KEY_TYPES[key_type])
         with self.store.locked():
             cure = f"make issue-client NAME={name}"
             optional = sans[:1] if email else ()
-            issuer, entries, recipe = self._open(recipe, optional, cure, again=again, exactly=days is not None)
+            exactly = days is not None
+            issuer, entries, recipe = self._open(recipe, optional, cure, used, again=again, exactly=exactly)
             made = make(recipe, issuer)
             self.store.write(self.store.folder("client", name), made)
             self._record(recipe, made, entries, client_files(name))
         return made.fullchain_pem()
 
     def _check_granted(
-        self, wish: Wish, name: str, units: tuple[str, ...], granted: tuple[str, ...], rest: str, file: str
+        self,
+        wish: Wish,
+        name: str,
+        units: tuple[str, ...],
+        granted: tuple[str, ...],
+        rest: str,
+        file: str,
+        *,
+        again: bool,
     ) -> None:
         """Refuse names that grant something and that whoever signs did not say."""
         cn = wish.common_name
@@ -131,30 +144,32 @@ class Desk:
         asked += [f"URI={uri}" for uri in ids if f"URI:{uri}" not in granted and uri != own]
         if not asked:
             return
-        allowed = {"CSR": file, "NAME": cn, "OU": ",".join(wish.organizational_units)}
-        allowed["URI"] = ",".join(uri for uri in ids if uri != own)
-        words = " ".join(word(f"{knob}={value}", f"{knob}=...") for knob, value in allowed.items() if value)
+        others = tuple(uri for uri in ids if uri != own)
+        allowing = signing(file, cn, wish.organizational_units, others, again=again)
         fact = f"it asks for {', '.join(asked)}, which whoever signs has to allow, knowing who sent it"
-        raise _refused(name or cn, fact, f"make sign {words}{rest}")
+        raise _refused(name or cn, fact, f"{allowing}{rest}")
 
-    def _recipe(self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int | None) -> Recipe:
+    def _recipe(
+        self, name: str, cn: str, units: tuple[str, ...], sans: tuple[str, ...], days: int | None, used: str
+    ) -> Recipe:
         if name in (*self.catalogue.credentials, *self.catalogue.server_credentials):
             raise _refused(name, "a credential of the catalogue has this name", f"make show NAME={name}")
         if problem := names.problem(name):
             raise _refused(name, problem, "make issue-client NAME=bob, or: make sign CSR=bob.csr NAME=bob")
         if days is not None and not 1 <= days <= 3650:
-            raise _refused(name, f"{days} days are not from 1 to 3650", f"make issue-client NAME={name} DAYS={DAYS}")
+            raise _refused(name, f"{days} days are not from 1 to 3650", f"{used} DAYS={DAYS}")
         validity = Validity(BACKDATED, (DAYS if days is None else days) * DAY)
         return client_leaf(name, role=PERSON, common_name=cn, organizational_units=units, sans=sans, validity=validity)
 
     def _open(
-        self, recipe: Recipe, optional: tuple[str, ...], cure: str, *, again: bool, exactly: bool
+        self, recipe: Recipe, optional: tuple[str, ...], cure: str, used: str, *, again: bool, exactly: bool
     ) -> tuple[Credential, dict[str, Issued], Recipe]:
-        """Return who signs, the ledger without the entry that is replaced, and the recipe as who signs has it.
+        """Return the issuer, the ledger without the entry that is replaced, and the recipe as the issuer permits it.
 
         Args:
             optional: the alternative names that are left out if an imported CA does not permit them.
             cure: how to ask for less.
+            used: the command that was used, without DAYS.
             exactly: whether it has to be valid as long as the recipe says; else it may end with its issuer.
         """
         name = recipe.name
@@ -167,11 +182,14 @@ class Desk:
             raise _refused(name, fact, f"make show NAME={name}")
         issuer = signer(self.store)
         left = issuer.certificate.not_valid_after_utc - datetime.now(UTC)
+        if left <= timedelta():
+            issued_by = visible(issuer.certificate.subject.rfc4514_string())
+            raise _refused(name, f"its issuer {issued_by} has expired", "make up")
         if recipe.validity.end > left and not exactly:
             recipe = replace(recipe, validity=Validity(BACKDATED, left))
         elif recipe.validity.end > left:
-            days = f"make issue-client NAME={name} DAYS={max(left // timedelta(days=1), 1)}"
-            raise _refused(name, f"its issuer expires before, in {left.days} days", days)
+            longest = f"{used} DAYS={left.days}" if left.days else used
+            raise _refused(name, f"its issuer expires before, in {left.days} days", longest)
         if isinstance(issuer, Imported):
             recipe = self._fitted(recipe, issuer, optional, cure)
         if held:
@@ -185,7 +203,7 @@ class Desk:
     def _fitted(self, recipe: Recipe, issuer: Imported, optional: tuple[str, ...], cure: str) -> Recipe:
         """Return the recipe without the names that an imported CA does not permit; say which, or refuse it."""
         if problem := fault(recipe):
-            raise _refused(recipe.name, f"{problem}, and an imported CA signs no such thing", cure)
+            raise _refused(recipe.name, f"{problem}, and an imported CA signs only good clients", cure)
         try:
             fitted, left_out = issuer.fitted(recipe, optional)
         except NotPermittedError as error:
@@ -212,7 +230,26 @@ class Desk:
             others = {n: e for n, e in shown.credentials.items() if n != name}
             published = others | ({name: entry} if files else {})
             write_changed(path, replace(shown, credentials=published).dumps())
-        self.say(f"issued {name}: {entry.subject}, {', '.join(entry.sans) or 'no names'}, until {entry.not_after[:10]}")
+        subject = visible(entry.subject)
+        self.say(f"issued {name}: {subject}, {', '.join(entry.sans) or 'no names'}, until {entry.not_after[:10]}")
+
+
+def signing(file: str, name: str, units: Iterable[str], uris: Iterable[str], *, again: bool) -> str:
+    """Return the command that signs a request, without DAYS, for people to paste."""
+    knobs = {"CSR": file, "NAME": name, "OU": ",".join(units), "URI": ",".join(uris), "REPLACE": "1" if again else ""}
+    return _command("sign", knobs)
+
+
+def issuing(name: str, units: Iterable[str], uris: Iterable[str], key_type: str, *, again: bool) -> str:
+    """Return the command that makes a key and a certificate, without DAYS, for people to paste."""
+    knobs = {"NAME": name, "OU": ",".join(units), "URI": ",".join(uris)}
+    knobs |= {"KEY_TYPE": "" if key_type == KEY_TYPE else key_type, "REPLACE": "1" if again else ""}
+    return _command("issue-client", knobs)
+
+
+def _command(target: str, knobs: dict[str, str]) -> str:
+    words = (word(f"{knob}={value}", f"{knob}=...") for knob, value in knobs.items() if value)
+    return " ".join(("make", target, *words))
 
 
 def signer(store: Store) -> Credential:

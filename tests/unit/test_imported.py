@@ -448,6 +448,17 @@ def test_a_name_that_is_not_permitted_is_ignored_or_refused(tmp_path: Path) -> N
     assert ledger(store)["ann"].sans == ()
 
 
+def test_a_subject_that_an_imported_ca_demands_is_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
+    corp = corporate(tmp_path / "corp", "critical,permitted;dirName:base\n[base]\nO=Co\x1b[31mrp")
+    store, _ = imported(tmp_path / "lab", corp, "client-good")
+    said: list[str] = []
+    Desk(store, catalogue.load(), said.append).issue("ann", (), (), 9, "p256")
+    assert corp.signed(leaf_of(store, "ann"))
+    (line,) = [line for line in said if line.startswith("issued ann: ")]
+    assert "31mrp" in line
+    assert "\x1b" not in line
+
+
 UNUSABLE = {
     "otherName": ("permitted;otherName:1.3.6.1.4.1.311.20.2.3;UTF8:corp.example", "OtherName"),
     "registeredID": ("permitted;RID:1.2.3", "RegisteredID"),

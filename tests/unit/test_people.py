@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from running import ROOT
 
 import catalogue
 from ca import bundle, requests
+from ca.certificates import make
+from ca.credentials import authority
 from ca.issue import issue, ledger
-from ca.people import Desk
+from ca.people import Desk, signer
+from ca.recipe import Validity
 from ca.revocation import earlier, revoke
 from ca.rotation import What
 from ca.store import Store
@@ -109,7 +115,7 @@ def test_a_request_that_another_key_signed_is_refused(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "fact"),
+    ("generate", "fact"),
     [
         (lambda: rsa.generate_private_key(65537, 1024), "1024 bits"),
         (lambda: ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
@@ -118,9 +124,9 @@ def test_a_request_that_another_key_signed_is_refused(desk: Desk) -> None:
     ],
     ids=["RSA 1024", "secp256k1", "DSA", "Ed448"],
 )
-def test_weak_and_uncommon_keys_are_refused(make: object, fact: str) -> None:
+def test_weak_and_uncommon_keys_are_refused(generate: object, fact: str) -> None:
     with pytest.raises(LabError, match=fact):
-        requests.read(request(key=make()))  # type: ignore[operator]
+        requests.read(request(key=generate()))  # type: ignore[operator]
 
 
 PRIME = 2**255 - 19  # of Ed25519's field
@@ -229,6 +235,61 @@ def test_what_grants_something_is_taken_only_from_who_signs(
 def test_impossible_lifetimes_are_refused(desk: Desk, days: int) -> None:
     with pytest.raises(LabError, match="days"):
         signed(desk, request(), days=days)
+
+
+@pytest.mark.parametrize(("days", "longest"), [(0, 90), (3651, 90), (800, 729)])
+def test_the_cure_of_a_lifetime_is_the_command_that_was_used(desk: Desk, days: int, longest: int) -> None:
+    uri = "spiffe://mtls-lab.test/sa/x"
+    wish = requests.read(request("bob", units=("ops",)))
+    with pytest.raises(LabError, match="days") as caught:
+        desk.sign(wish, "bob", days, units=("ops", "dev"), uris=(uri,), again=True, file="m.csr")
+    assert caught.value.cure == f"make sign CSR=m.csr NAME=bob OU=ops,dev URI={uri} REPLACE=1 DAYS={longest}"
+    with pytest.raises(LabError, match="days") as caught:
+        desk.issue("bob", ("Lab Ops",), (uri,), days, "ed25519")
+    assert caught.value.cure == f"make issue-client NAME=bob 'OU=Lab Ops' URI={uri} KEY_TYPE=ed25519 DAYS={longest}"
+
+
+def test_a_number_of_days_that_is_none_is_answered_with_the_command_that_was_used() -> None:
+    for used, cure in (
+        (("sign", "-", "--shown-as=m.csr"), "make sign CSR=m.csr NAME=bob DAYS=90"),
+        (("issue-client", "bob", "--ou=ops"), "make issue-client NAME=bob OU=ops DAYS=90"),
+    ):
+        command = (sys.executable, "-m", "ca", *used, "--days=x")
+        done = subprocess.run(command, cwd=ROOT, input=request().decode(), capture_output=True, text=True)
+        assert "'x' is no number of days" in done.stderr
+        assert f"try: {cure}\n" in done.stderr
+
+
+@pytest.mark.parametrize("left", [timedelta(), timedelta(seconds=-30), timedelta(days=-5)])
+def test_below_an_intermediate_that_has_expired_nothing_is_issued(
+    desk: Desk, left: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = signer(desk.store)
+    ended = authority("validation-intermediate", "mTLS Lab Validation Intermediate", "validation-root")
+    ended = replace(ended, validity=Validity(timedelta(days=-10), left))
+    old = make(ended, desk.store.signer("root", "validation-root"))
+    monkeypatch.setattr("ca.people.signer", lambda _: replace(held, certificate=old.certificate, key=old.key))
+    wish = requests.read(request())
+    for ask in (
+        lambda: desk.issue("bob", (), (), None, "p256"),
+        lambda: desk.issue("bob", (), (), 9, "p256"),
+        lambda: desk.sign(wish, "bob", None),
+    ):
+        with pytest.raises(LabError, match=r"could not issue 'bob': its issuer .* has expired") as caught:
+            ask()
+        assert caught.value.cure == "make up"
+    assert "bob" not in ledger(desk.store)
+
+
+def test_make_up_cures_an_intermediate_that_has_expired(known: Catalogue, desk: Desk) -> None:
+    ended = authority("validation-intermediate", "mTLS Lab Validation Intermediate", "validation-root")
+    ended = replace(ended, validity=Validity(timedelta(days=-10), timedelta(days=-1)))
+    old = make(ended, desk.store.signer("root", "validation-root"))
+    desk.store.write(desk.store.folder("intermediate", "validation-intermediate"), old)
+    with pytest.raises(LabError, match=r"its issuer .* has expired"):
+        desk.issue("bob", (), (), None, "p256")
+    issue(known, desk.store, say=lambda _: None)
+    desk.issue("bob", (), (), None, "p256")
 
 
 def test_a_second_one_of_a_name_must_be_asked_for(desk: Desk) -> None:

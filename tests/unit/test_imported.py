@@ -236,6 +236,8 @@ def test_both_cas_are_trusted_and_publish_their_lists(lab: tuple[Store, Corporat
         files = {t for t, data in trust.items() if mine in data}
         assert files == {t for t, data in trust.items() if also in data} != set()
     state = store.private.parent
+    expired = ("-crl_check", "-CRLfile", str(store.server / "validation_crl_expired.pem"))
+    assert verify_error(state, store.client / "clients/client-good", *expired) == 12, "what crl-expired shows"
     crl = ("-crl_check", "-CRLfile", str(store.server / "validation_crl.pem"))
     for name in ("client-rsa", "client-empty-subject"):  # below each of the two
         client = store.client / "clients" / name

@@ -1,7 +1,7 @@
-"""Adopt one's own intermediate, an enterprise CA's for example: good client certificates are then issued below it.
+"""Import an intermediate CA of the user, for example an enterprise's. It then signs the good client certificates.
 
-It is checked before it is used, as whoever verifies would check it. It is kept as `ca-private/validation-adopted`,
-beside the lab's own intermediate, so that one can go back.
+The lab checks the intermediate as a verifier does, before it uses it. It is kept in `ca-private/validation-adopted`,
+beside the lab's own intermediate. So the user can go back to that one.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def refuse_rotation(theirs: Imported | None) -> None:
 
 
 def leaves_below(theirs: Imported, recipes: Iterable[Recipe], say: Callable[[str], None]) -> dict[str, Recipe]:
-    """Return what the imported CA signs, by name and as it permits it: good clients. The rest is the lab's own CA's.
+    """Return what the imported CA signs, by name and as it permits it: good clients. The lab's own CA signs the rest.
 
     Says so, and what is not permitted.
     """
@@ -149,9 +149,10 @@ def leaves_below(theirs: Imported, recipes: Iterable[Recipe], say: Callable[[str
                 left_out += bool(without)
                 below[recipe.name] = fitted
     if left_out:
-        say(f"without e-mail address, which its name constraints do not permit: {left_out} of them")
+        say(f"good clients without e-mail address: {left_out}; the adopted CA's name constraints do not permit it")
     if refused:
-        say(f"below the lab's own CA, too, because its name constraints do not permit them: {', '.join(refused)}")
+        why = "the adopted CA's name constraints do not permit them"
+        say(f"good clients below the lab's own CA: {', '.join(refused)}; {why}")
     return below
 
 
@@ -206,7 +207,7 @@ def _check_permitted(certificate: x509.Certificate, above: list[x509.Certificate
     sans = (e.value for e in certificate.extensions if isinstance(e.value, x509.SubjectAlternativeName))
     constraints = name_constraints.of(above)
     if not all(name_constraints.permits(constraints, name) for name in (*names, *(n for san in sans for n in san))):
-        fact = f"a CA above it permits no such name as that of {_name(certificate)} (nameConstraints)"
+        fact = f"a CA above it does not permit the name {_name(certificate)} (nameConstraints)"
         raise _refused(fact, _HOW)
 
 

@@ -82,13 +82,13 @@ class Credential:
     pass_phrase: str | None = None
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Refuse to sign what this must not: nothing, for to sign faults is what the lab's own CAs are for."""
+        """Refuse a recipe that this CA must not sign. The lab's own CAs sign every recipe, also faulty ones."""
 
     def check_leaf(self, recipe: Recipe, builder: x509.CertificateBuilder) -> None:
-        """Refuse to sign what this must not, once more, now that all is in it."""
+        """Refuse a complete certificate that this CA must not sign. The lab's own CAs sign every certificate."""
 
     def last_moment(self, wanted: datetime) -> datetime:
-        """Return when a certificate of this issuer ends that should end at a time: then."""
+        """Return the notAfter of a certificate that this CA signs. The lab's own CAs take the wanted time."""
         return wanted
 
     @property

@@ -1,8 +1,8 @@
 """What a CA signs that was imported, an enterprise's for example: good clients' leaves, and nothing else.
 
-The lab's faulty credentials are made to be refused by the lab's server. With the name of a CA that others trust they
-would be weapons, and their keys are handed out: so the lab's own validation intermediate signs them. What is good is
-listed here, twice: what a recipe may say, and what a certificate may be; whatever is not listed is not signed.
+The lab's server has to refuse the faulty credentials, and the lab hands out their keys. Other servers may trust the
+imported CA: below it, faulty credentials would be dangerous. So the lab's own validation intermediate signs them. This
+module lists what a recipe of a good client may say, and what its certificate may contain. It refuses everything else.
 """
 
 from __future__ import annotations
@@ -71,23 +71,23 @@ class Imported(Credential):
         return wanted, out
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Refuse to sign what is not a good client's leaf. Whoever chooses an issuer has looked before.
+        """Refuse a recipe that is not a good client's. The code that chooses the issuer has checked it before.
 
         Raises:
-            LabError: it is not: a bug of the lab.
+            LabError: the recipe is not a good client's. This is a bug of the lab.
         """
         self._refuse(recipe, fault(recipe))
 
     def check_leaf(self, recipe: Recipe, builder: x509.CertificateBuilder) -> None:
-        """Refuse to sign what did not become a good client's leaf: its key is not the recipe's, for example.
+        """Refuse a complete certificate that is not a good client's. For example, its key is weak.
 
         Raises:
-            LabError: it did not: a bug of the lab.
+            LabError: the certificate is not a good client's. This is a bug of the lab.
         """
         self._refuse(recipe, self._fault_of(builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())))
 
     def last_moment(self, wanted: datetime) -> datetime:
-        """Return when a certificate of this issuer ends that should end at a time: not after the issuer."""
+        """Return the notAfter of a certificate that this CA signs: what is wanted, or the CA's own if sooner."""
         return min(wanted, self.certificate.not_valid_after_utc)
 
     def _refuse(self, recipe: Recipe, problem: str) -> None:
@@ -97,7 +97,7 @@ class Imported(Credential):
             raise LabError(f"could not sign {recipe.name} below {self.name}", fact, cure)
 
     def _fault_of(self, leaf: x509.Certificate) -> str:
-        """Return in what a certificate, whoever signed it, is not that of a good client below this CA."""
+        """Return how a certificate, its signature aside, differs from a good client's below this CA, or nothing."""
         now, public = datetime.now(UTC), leaf.public_key()
         try:
             check_key(public)
@@ -131,7 +131,7 @@ class Imported(Credential):
 
 
 def fault(recipe: Recipe) -> str:
-    """Return in what a recipe is not that of a good client, or nothing."""
+    """Return how a recipe differs from a good client's, or nothing."""
     good = client_leaf(recipe.name, **{field: getattr(recipe, field) for field in _FREE})
     for field in fields(Recipe):
         if field.name != "issuer" and getattr(recipe, field.name) != getattr(good, field.name):

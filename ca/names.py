@@ -1,4 +1,4 @@
-"""Which names people's certificates may have: none that is the lab's own, now or later, or reads as a serial number.
+"""Check the names of people's certificates. The lab's own names, now or later, are refused, and so are serial numbers.
 
 Everything that was issued is known by its name: in the ledger, in the folders, to `make revoke`. The lab's own names
 come from the catalogue and from rotation, which makes new ones; so whole families of names are its own.

@@ -144,11 +144,11 @@ def settle(store: Store, ledger: dict[str, Issued]) -> Rotation:
 
 
 def _rename_left_behind(store: Store, name: str, ledger: dict[str, Issued]) -> None:
-    """Rename the entry of an authority whose folder was renamed while an earlier version lent its name to a person."""
+    """Rename the entry of an authority whose folder was renamed. An earlier version had given the name to a person."""
     path = _folder(store, name) / CERT
     if name in ledger or not path.exists():
         return
-    with suppress(ValueError):  # a damaged file is none's
+    with suppress(ValueError):  # a damaged file matches no entry
         certificate = sha256(x509.load_pem_x509_certificate(path.read_bytes()))
         for left in [n for n, entry in ledger.items() if entry.sha256 == certificate]:
             ledger[name] = replace(ledger.pop(left), role=RETIRED)

@@ -20,7 +20,7 @@ def sign_with_sha1(certificate: x509.Certificate, key: object) -> x509.Certifica
     """Return the same certificate, signed with ecdsa-with-SHA1 by an EC key.
 
     Raises:
-        TypeError: the key is no EC key.
+        TypeError: the key is not an EC key.
     """
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("only an EC key signs with SHA-1 here")

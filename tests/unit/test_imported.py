@@ -482,5 +482,5 @@ def test_constraints_that_can_not_be_heeded_are_refused(tmp_path: Path, kind: st
 
 def test_a_ca_that_the_one_above_does_not_permit_is_refused(tmp_path: Path) -> None:
     corp = corporate(tmp_path / "corp", above="permitted;dirName:base\n[base]\nO=Other")
-    with pytest.raises(LabError, match="permits no such name as that of CN=Corp sub"):
+    with pytest.raises(LabError, match="does not permit the name CN=Corp sub"):
         adopt(Store(tmp_path / "lab"), corp.pem)

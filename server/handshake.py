@@ -21,8 +21,8 @@ from server.log import admits, event
 from server.peer import client_chain, subject_in_words
 from server.revocation import Judge, Problem
 
-# How long after the alert FIN is sent. With both at once Chromium on a busy machine finds the connection closed before it
-# has read the alert, and shows ERR_SOCKET_NOT_CONNECTED.
+# How long after the alert FIN is sent. With both at once Chromium on a busy machine finds the connection closed before
+# it has read the alert, and shows ERR_SOCKET_NOT_CONNECTED.
 FIN_DELAY_S = 0.06
 LINGER_S = 2.0  # how long a refused client may take to read its alert and close
 DRAIN_LIMIT_BYTES = 256 * 1024  # about what it may still send: OpenSSL takes chains of 100 KiB

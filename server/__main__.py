@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 from server import log
 from server.context import live_context
 from server.environment import read_env_file
-from server.protocol import PROTOCOLS
+from server.protocol import PROTOCOLS, WithTls
 from server.settings import (
     APP,
     LabSettings,
@@ -59,6 +59,9 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
             raise SettingsError("UVICORN_UDS", fact, "unset UVICORN_UDS, or: export LAB_SERVER=stock")
         if explained:
             parameters["loop"] = _loop(parameters["loop"])
+        elif lab.server == "explained" and (parameters["workers"] or 1) > 1:
+            fact = "with several workers, of which none would bound the log or the time of a request's head"
+            raise SettingsError("LAB_PLAIN_HTTP", fact, "export UVICORN_WORKERS=1, or: export LAB_SERVER=stock")
         _open_log(lab)
     except SettingsError as error:
         if os.environ.get("LAB_DEBUG") == "1":
@@ -85,6 +88,7 @@ def main(stock: Callable[[str], None] = become_uvicorn) -> int:
     if explained:
         parameters["ssl_context_factory"] = live_context
         Multiprocess.handle_hup = _reload_workers  # type: ignore[assignment]
+    WithTls.head_timeout_s = lab.head_timeout_s  # for plain HTTP; with TLS each worker has it from live_context
     parameters["http"] = PROTOCOLS.get(parameters["http"], parameters["http"])
     uvicorn.run(**parameters)
     return 0

@@ -130,7 +130,7 @@ class TlsAcceptor:
                 evicted = self._evict_silent()
             elif self._descriptors_are_short():
                 fact = f"{self._short} descriptors are in use"
-                evicted = self._evict_silent() or self._evict_handshake()
+                evicted = self._evict_silent() or self._evict_handshakes(1)
                 if not evicted and self._loop.time() - self._accepted_at > self._timeout_s:
                     return False
             else:
@@ -172,8 +172,7 @@ class TlsAcceptor:
         silent = sum(connection.is_silent_for(_SILENT_S) for connection in self._securing.values())
         self._places = min(self._limit + silent, most)
         if self._places == most:
-            for _ in range(len(self._ready)):
-                self._evict_handshake()
+            self._evict_handshakes(most)
         self._begin()
         if self._ready:
             self._looking = self._loop.call_later(_LOOK_S, self._look)
@@ -199,15 +198,17 @@ class TlsAcceptor:
         self._drop(oldest, "turned_away")
         return True
 
-    def _evict_handshake(self) -> bool:
-        """End the oldest handshake whose client has been silent for its time; return whether there was one.
+    def _evict_handshakes(self, most: int) -> bool:
+        """End the oldest handshakes whose clients have been silent for their time; return whether there was one.
 
         A refused client has had its alert. One that has not finished its ClientHello has less time than one that
         works on its answer.
         """
-        for task, connection in self._securing.items():
+        evicted = 0
+        for task, connection in list(self._securing.items()):
             limit_s = _REFUSED_S if connection.refused else _ANSWER_S if connection.answered else _HELLO_S
-            if connection.is_silent_for(min(limit_s, self._timeout_s)):
+            if evicted < most and connection.is_silent_for(min(limit_s, self._timeout_s)):
+                evicted += 1
                 if not connection.refused:
                     self._turned_away += 1
                 if connection.recording:
@@ -215,8 +216,7 @@ class TlsAcceptor:
                 del self._securing[task]
                 task.cancel()
                 connection.hang_up()
-                return True
-        return False
+        return evicted > 0
 
     def _drop(self, connection: Connection, outcome: str) -> None:
         del self._silent[connection]
@@ -243,7 +243,7 @@ class TlsAcceptor:
 
     async def _secure(self, connection: Connection) -> None:
         CONNECTION.set(connection)
-        connection.heard_now()
+        connection.advance()
         outcome = "lost"
         try:
             await self._loop.connect_accepted_socket(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from contextlib import suppress
@@ -16,7 +17,8 @@ from server.record import Recording
 class Connection:
     """An accepted connection: the peer's address, as `socket.accept` returns it, the socket, and its recording.
 
-    heard_at: when the client was last heard, by `time.monotonic`; first, when it was accepted.
+    advanced_at: when its handshake last made progress, by `time.monotonic`; first, when it was accepted. A byte now and
+        then is not progress.
     answered: whether the server has answered its ClientHello.
     refused: whether the handshake has failed, and its alert is on its way.
     """
@@ -24,7 +26,7 @@ class Connection:
     address: Any
     socket: socket.socket
     recording: Recording | None = None
-    heard_at: float = field(default_factory=time.monotonic)
+    advanced_at: float = field(default_factory=time.monotonic)
     answered: bool = False
     refused: bool = False
 
@@ -33,13 +35,13 @@ class Connection:
         """`address:port`, or what a UNIX socket has instead."""
         return ":".join(map(str, self.address[:2])) if isinstance(self.address, tuple) else repr(self.address)
 
-    def heard_now(self) -> None:
-        """Note that the client was heard."""
-        self.heard_at = time.monotonic()
+    def advance(self) -> None:
+        """Note that the handshake has made progress."""
+        self.advanced_at = time.monotonic()
 
     def is_silent_for(self, seconds: float) -> bool:
-        """Tell whether nothing has come for so long, and nothing waits to be read either."""
-        return time.monotonic() - self.heard_at >= seconds and self._waiting_input() is None
+        """Tell whether the client has made no progress for so long, and nothing of it waits to be read either."""
+        return time.monotonic() - self.advanced_at >= seconds and self._waiting_input() is None
 
     def has_left(self) -> bool:
         """Tell whether the client has closed the connection, or it is broken, and nothing is left to read."""
@@ -53,6 +55,14 @@ class Connection:
             return None
         except OSError:
             return b""
+
+    def can_write(self) -> bool:
+        """Tell whether the kernel takes more to send; also if the connection has ended."""
+        poll = select.poll()
+        with suppress(OSError, ValueError):
+            poll.register(self.socket, select.POLLOUT)
+            return bool(poll.poll(0))
+        return True
 
     def end_writing(self) -> None:
         """Send FIN behind what was sent; what the client still sends can be read."""

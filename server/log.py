@@ -8,6 +8,7 @@ likewise. Events that strangers can cause are counted when they repeat, and a ro
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -116,12 +118,17 @@ class _HistoryHandler(RotatingFileHandler):
 
     def doRollover(self) -> None:
         """Start a new file, or open the one that another worker has started."""
-        if self.stream and self._is_old():
+        with suppress(FileNotFoundError), open(self.baseFilename, encoding="utf-8", errors="replace") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # one worker renames it; the others wait, and find another file then
+            if self.stream and not self._is_old():
+                self._start_next(file)
+                return
+        if self.stream:
             self.stream.close()
             self.stream = None  # emit opens it
-            return
-        with open(self.baseFilename, encoding="utf-8", errors="replace") as file:
-            own = [line for line in file if BY_STRANGERS.isdisjoint(line.split(maxsplit=2)[1:2])]
+
+    def _start_next(self, file: Iterable[str]) -> None:
+        own = [line for line in file if BY_STRANGERS.isdisjoint(line.split(maxsplit=2)[1:2])]
         super().doRollover()
         room, first = self.maxBytes // 2, len(own)
         while first and room >= len(own[first - 1]):

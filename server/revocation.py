@@ -7,6 +7,7 @@ same rules: notAfter, and the certificate revocation lists (RFC 5280 5) that the
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,7 +116,8 @@ def load_lists(
     found = blocks(path)
     if any(block.label != REVOCATION_LIST for block in found):
         fact = "something besides revocation lists in it, and OpenSSL would trust a certificate"
-        raise ValueError(f"{path}: {fact}; keep these: sed -n '/^-----BEGIN X509 CRL/,/^-----END X509 CRL/p' {path}")
+        only_lists = f"sed -n '/^-----BEGIN X509 CRL/,/^-----END X509 CRL/p' {shlex.quote(str(path))}"
+        raise ValueError(f"{path}: {fact}; keep these: {only_lists}")
     if not found:
         raise ValueError(f"{path}: no revocation list (PEM, X509 CRL) in it")
     before = [block for block in blocks(trust_file) if block.label == REVOCATION_LIST] if trust_file else []

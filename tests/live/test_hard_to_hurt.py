@@ -287,6 +287,7 @@ def test_a_rush_of_good_clients_loses_none_and_lasts_no_longer_than_with_stock(
     raise AssertionError(f"{ratio:.2f} times as long as stock")
 
 
+@pytest.mark.alone
 @LINUX
 @BOTH
 @pytest.mark.parametrize(("descriptors", "limit"), [(None, "20"), (128, "200")], ids=["few places", "few descriptors"])
@@ -514,3 +515,43 @@ def test_a_good_client_hardly_notices_bad_ones(serve: Callable[..., Running], tm
 
             usual, busy = beside(quiet, after_a_bad_one, 15)
             assert busy < 2 * usual + 0.01, bad.__name__
+
+
+@pytest.mark.alone
+@BOTH
+def test_a_byte_now_and_then_holds_no_place(state: Path, tmp_path: Path, loop: str) -> None:
+    """As many clients as there are places send their hello byte by byte, and come again when they are dropped."""
+    with serving(state, tmp_path / "server.log", Mode.REQUIRED, UVICORN_LOOP=loop, UVICORN_ACCESS_LOG="0") as running:
+        good(running)
+        stop = Event()
+        with ThreadPoolExecutor() as threads:
+            dripping = threads.submit(drip_until, running, stop, 200)
+            try:
+                time.sleep(1)  # until they hold their places
+                times = [good(running, 15) for _ in range(10)]
+            finally:
+                stop.set()
+            assert dripping.result() >= 200
+    assert statistics.median(times) < 1, times
+
+
+def drip_until(running: Running, stop: Event, clients: int) -> int:
+    """Be so many clients of which each sends a byte every 0.1 s; return how many connections they made."""
+    hello, made = client_hello(), 0
+    held: list[tuple[socket.socket, int]] = []
+    while not stop.is_set():
+        while len(held) < clients:
+            held.append((tcp(running), 0))
+            made += 1
+        going = []
+        for connection, sent in held:
+            try:
+                connection.send(hello[sent : sent + 1])
+                going.append((connection, min(sent + 1, len(hello) - 2)))
+            except OSError:
+                connection.close()
+        held = going
+        time.sleep(0.1)
+    for connection, _ in held:
+        connection.close()
+    return made

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from lifted import lifted
 from records import ALERT, APPLICATION_DATA, HANDSHAKE, RecordClient
 from running import ROOT, Running, context, serving
 
@@ -229,6 +230,32 @@ def test_a_wrong_message_after_the_handshake_has_its_alert(
         peer = ":".join(map(str, client.tcp.getsockname()[:2]))
     assert re.search(rf"WARNING tls_error peer={peer} reason=\w+", running.log.read_text())
     assert get(running, "client-good").status == 200
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_wrong_message_while_a_response_is_sent_has_its_alert(state: Path, tmp_path: Path, loop: str) -> None:
+    """The alert is behind what was sent, and FIN behind the alert."""
+    with lifted(state, tmp_path, LARGE, UVICORN_LOOP=loop) as running:
+        client = record_client(running, tmp_path, ssl.TLSVersion.TLSv1_3)
+        with client.tcp:
+            request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.tcp.sendall(client.encrypted(APPLICATION_DATA, request))
+            client.tcp.recv(1, socket.MSG_PEEK)  # the response has begun, and fills the buffers
+            client.tcp.sendall(client.encrypted(HANDSHAKE, b"\x18\0\0\1\2"))
+            time.sleep(0.3)  # FIN must wait for longer than usual
+            assert alert_of_reason(client.answer()) == "illegal_parameter"
+
+
+LARGE = """
+from fastapi import FastAPI, Response
+
+app = FastAPI(docs_url=None, redoc_url=None)
+
+
+@app.get("/")
+def large() -> Response:
+    return Response(b"x" * 8_000_000)
+"""
 
 
 def test_good_records_made_by_hand_are_answered(serve: Callable[..., Running], tmp_path: Path) -> None:

@@ -74,6 +74,11 @@ def test_plain_http_and_tls_contradict_each_other(variable: str) -> None:
     assert error.endswith(f"\n  try: unset LAB_PLAIN_HTTP, or: unset {variable}\n")
 
 
+def test_plain_http_is_served_by_one_worker() -> None:
+    error = refused({"LAB_PLAIN_HTTP": "1", "UVICORN_WORKERS": "2"})
+    assert "LAB_PLAIN_HTTP: with several workers" in error
+
+
 def test_plain_http_is_asked_for_with_1() -> None:
     assert "LAB_PLAIN_HTTP: 'yes' is neither 0 nor 1" in refused({"LAB_PLAIN_HTTP": "yes"})
 

@@ -35,6 +35,11 @@ class Connection:
         """`address:port`, or what a UNIX socket has instead."""
         return ":".join(map(str, self.address[:2])) if isinstance(self.address, tuple) else repr(self.address)
 
+    @property
+    def host(self) -> str:
+        """The peer without its port."""
+        return self.peer.rpartition(":")[0]
+
     def advance(self) -> None:
         """Note that the handshake has made progress."""
         self.advanced_at = time.monotonic()

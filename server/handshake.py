@@ -139,9 +139,9 @@ class ExplainedHandshake(ssl.SSLObject):
         except ssl.SSLError as error:
             if error.errno != ssl.SSL_ERROR_SSL or not self._has_output:  # no failure, or no alert is due
                 raise
-            peer = self._connection.peer if self._connection else ""
-            if admits("tls_error", peer.rpartition(":")[0]):
-                event(logging.WARNING, "tls_error", peer=peer or None, reason=error.reason or str(error))
+            peer = self._connection
+            if admits("tls_error", peer.host if peer else ""):
+                event(logging.WARNING, "tls_error", peer=peer and peer.peer, reason=error.reason or str(error))
             self._fail(error)
 
     @property
@@ -201,12 +201,11 @@ class ExplainedHandshake(ssl.SSLObject):
             raise NoLongerGoodError(problem, resumed=bool(self.session_reused))
 
     def _log(self, error: ssl.SSLError, connection: Connection | None) -> None:
-        peer = connection.peer if connection else ""
-        if admits("handshake_refused", peer.rpartition(":")[0]):
+        if admits("handshake_refused", connection.host if connection else ""):
             event(
                 logging.WARNING,
                 "handshake_refused",
-                peer=peer or None,
+                peer=connection and connection.peer,
                 subject=subject_in_words(self.offered) if self.offered else None,
                 reason=error.reason or str(error),
                 verify_code=getattr(error, "verify_code", None),

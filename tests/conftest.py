@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 import catalogue
 from ca.issue import issue
 from ca.store import Store
-from catalogue import Mode, Server
+from catalogue import Catalogue, Mode, Server
 
 
 class Schedule(LoadScopeScheduling):
@@ -44,6 +44,14 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything issued."""
     folder = tmp_path_factory.mktemp("lab")
     issue(catalogue.load(), Store(folder), say=lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def issued(known: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the catalogue `known` of a test file asks for, issued once; its tests copy it."""
+    folder = tmp_path_factory.mktemp("issued")
+    issue(known, Store(folder), say=lambda _: None)
     return folder
 
 

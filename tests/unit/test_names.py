@@ -30,13 +30,6 @@ def known() -> Catalogue:
     return replace(whole, scenarios={"client-good": whole.scenarios["client-good"]})
 
 
-@pytest.fixture(scope="module")
-def issued(known: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("issued")
-    issue(known, Store(folder), say=lambda _: None)
-    return folder
-
-
 @pytest.fixture
 def store(issued: Path, tmp_path: Path) -> Store:
     return Store(Path(shutil.copytree(issued, tmp_path / "lab")))

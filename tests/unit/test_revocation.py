@@ -42,13 +42,6 @@ def known() -> Catalogue:
     return replace(load_catalogue(), scenarios=scenarios)
 
 
-@pytest.fixture(scope="module")
-def issued(known: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("issued")
-    issue(known, Store(folder), say=lambda _: None)
-    return folder
-
-
 @pytest.fixture
 def lab(issued: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(issued, tmp_path / "lab"))

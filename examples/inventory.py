@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from asgi_mtls.authorization import FORBIDDEN, Caller
+from asgi_mtls.problems import PROBLEM_JSON
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel
 
 from examples.on_behalf_of import Party, party, read
-from server.authorization import FORBIDDEN, PROBLEM_JSON, Caller
-from server.protocol import TlsExtension
 
 STOCK = {"bolt": 12, "nut": 40}
 # Who may speak for others: exactly this identity, none below it.
 MAY_FORWARD = "spiffe://mtls-lab.test/ns/default/sa/client-spiffe"
 
-app = FastAPI(title="inventory", docs_url=None, redoc_url=None)  # why not: "Security notes" of server/README.md
-app.add_middleware(TlsExtension)
+app = FastAPI(title="inventory", docs_url=None, redoc_url=None)  # why not: "Security notes" of asgi-mtls/README.md
 
 
 class Stock(BaseModel):

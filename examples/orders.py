@@ -18,12 +18,12 @@ from urllib.parse import quote
 
 import httpx
 import requests
+from asgi_mtls.authorization import FORBIDDEN, Caller
+from asgi_mtls.problems import PROBLEM_JSON
 from fastapi import FastAPI, Request, Response
 
 from examples.calling import AsyncCaller, Credential, ThreadCaller, tls_reason
 from examples.on_behalf_of import headers, party
-from server.authorization import FORBIDDEN, PROBLEM_JSON, Caller
-from server.protocol import TlsExtension
 
 _LOGGER = logging.getLogger("uvicorn.error")
 
@@ -40,7 +40,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="orders", lifespan=lifespan, docs_url=None, redoc_url=None)
-app.add_middleware(TlsExtension)
 
 
 @app.get("/orders/{item}", responses=FORBIDDEN)

@@ -22,10 +22,10 @@ export LAB_PORTS
 fifo
 if [ "$RUNTIME" = compose ]; then
     docker exec -i -e SERVER_TLS=/lab/server-tls -e LOGS=/lab/log "$(container server)" \
-        python -m server.further "$lines" <"$fifo" &
+        python -m server.scenario_servers "$lines" <"$fifo" &
 else
     SERVER_TLS=.lab/server-tls LOGS=.lab LAB_SERVER=$SERVER UVICORN_HOST=127.0.0.1 UVICORN_SSL_CERT_REQS=$MODE \
-        "$VENV/bin/python" -m server.further "$lines" <"$fifo" &
+        "$VENV/bin/python" -m server.scenario_servers "$lines" <"$fifo" &
 fi
 exec 3>"$fifo"
 echo "$count further servers, SERVER=$SERVER, MODE=$MODE" >&2

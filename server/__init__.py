@@ -1,4 +1,3 @@
-"""A FastAPI service behind mutual TLS that says who calls, and tells those it refuses why.
+"""The lab's FastAPI application, served by `asgi-mtls` or by plain Uvicorn."""
 
-It imports nothing of the rest of the lab: take the folder into your own service.
-"""
+PROBLEM_TYPE = "tag:mtls-lab.test,2026:"  # RFC 4151: a name, not an address (RFC 9457 3.1.1)

@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+from asgi_mtls.authorization import FORBIDDEN, Caller, require
+from asgi_mtls.handshake_log.routes import ROUTES, policy
+from asgi_mtls.handshake_log.tls_messages import VERSIONS
+from asgi_mtls.identity import ClientIdentity, Identity, tls_of
+from asgi_mtls.problems import set_problem_type
+from asgi_mtls.rules import OrganizationalUnit
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
-from server import live
-from server.authorization import FORBIDDEN, Caller, require
+from server import PROBLEM_TYPE
 from server.healthcheck import HEALTH
-from server.identity import ClientIdentity, Identity, tls_of
-from server.messages import VERSIONS
-from server.protocol import TlsExtension
-from server.rules import OrganizationalUnit
 
 Admin = Annotated[
     ClientIdentity, Depends(require(OrganizationalUnit("Lab Admins"), name='organizational unit "Lab Admins"'))
@@ -37,7 +38,7 @@ dt {{ color: #555; }} dd {{ margin: 0 0 .6rem; font-family: monospace; overflow-
 <dl>{facts}</dl>
 """
 # Of the page without names: a name that became markup would not be allowed by it.
-PAGE_HEADERS = {"Content-Security-Policy": live.policy(PAGE.format(greeting="", explanation="", facts=""))}
+PAGE_HEADERS = {"Content-Security-Policy": policy(PAGE.format(greeting="", explanation="", facts=""))}
 
 
 class TlsFacts(BaseModel):
@@ -72,10 +73,10 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
+set_problem_type(PROBLEM_TYPE)  # plain Uvicorn, too, answers with the lab's
 # FastAPI's /docs and /redoc load scripts from a content network, into the origin that has the user's certificate.
 app = FastAPI(title="mTLS lab", lifespan=lifespan, docs_url=None, redoc_url=None)
-app.add_middleware(TlsExtension)
-app.include_router(live.router)
+app.router.routes.extend(ROUTES)
 
 
 @app.get("/whoami")

@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from server.environment import SettingsError, read_env_file
+from asgi_mtls.environment import read_env_file
+from asgi_mtls.settings import SettingsError
 
 HEALTH = "/healthz"  # the application takes it from here: to import that for it would cost 0.4 s at each check
 TIMEOUT_S = 3.0
@@ -61,7 +62,7 @@ def main() -> int:
     arguments = parser.parse_args()
     deadline = time.monotonic() + arguments.wait
     try:
-        read_env_file()
+        read_env_file(os.environ.get("UVICORN_ENV_FILE"))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from server.further import serve_as
+from server.scenario_servers import serve_as
 
 
 def serve(environ: Mapping[str, str], log: Path, descriptors: int | None) -> None:

@@ -1,10 +1,9 @@
-"""Somebody else's service: a copy of the folder `server/` as it is, and an application beside it; and its clients."""
+"""Somebody else's service, with the library and without the lab; and its clients."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from running import ROOT, Running, server_environ, unused_port
+from running import Running, server_environ, unused_port
 
 from ca.certificates import make
 from ca.credentials import AUTHORITIES, recipes
@@ -26,15 +25,16 @@ START_S = 20.0
 
 @contextmanager
 def lifted(state: Path, folder: Path, source: str, mode: str = "optional", **environ: str) -> Iterator[Running]:
-    """Run `python -m server tiny:app` in a folder of its own until the block ends; `source` is tiny.py."""
-    shutil.copytree(ROOT / "server", folder / "server", ignore=shutil.ignore_patterns("__pycache__"))
+    """Run `asgi-mtls tiny:app` in a folder of its own until the block ends; `source` is tiny.py."""
     (folder / "tiny.py").write_text(source)
     port = unused_port()
-    environment = server_environ(state, mode, port) | environ
-    environment.pop("PYTHONPATH", None)
+    environment = {
+        name.replace("LAB_", "ASGI_MTLS_", 1) if name.startswith("LAB_") else name: value
+        for name, value in (server_environ(state, mode, port) | environ).items()
+    }
     log = folder / "server.log"
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "server", "tiny:app"]
+        command = [sys.executable, "-m", "asgi_mtls", "tiny:app"]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
     try:
         _wait(process, port, log)

@@ -29,7 +29,7 @@ READY_S = 60.0  # beside other tests
 _PORTS = (16384, 32768)
 # What a server imports takes a second: it is imported once for all of a worker's tests, and every server is a fork.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["server.further"])
+_FORKS.set_forkserver_preload(["server.scenario_servers"])
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def all_servers(state: Path, folder: Path, mode: str, server: str = Server.EXPLA
         lines = [f"{other} {port}" for other, port in zip(others, ports.values(), strict=True)]
         environ = server_environ(state, mode, default.port, server)
         environ |= {"SERVER_TLS": str(state / "server-tls"), "LOGS": str(folder)}
-        command = [sys.executable, "-m", "server.further", "\n".join(lines)]
+        command = [sys.executable, "-m", "server.scenario_servers", "\n".join(lines)]
         with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE) as further:
             for name, port in ports.items():
                 await_listener(lambda: further.poll() is None, port, folder / f"{name}.log")

@@ -27,11 +27,9 @@ WORKERS_S = 60.0
 SERVICE = """
 import os
 from fastapi import FastAPI, WebSocket
-from server.identity import ClientIdentity, Identity
-from server.protocol import TlsExtension
+from asgi_mtls.identity import ClientIdentity, Identity
 
 app = FastAPI(docs_url=None, redoc_url=None)
-app.add_middleware(TlsExtension)
 
 @app.get("/who")
 async def who(identity: Identity) -> dict[str, ClientIdentity | int | None]:
@@ -127,7 +125,7 @@ def test_stock_uvicorn_can_not_know(serve: Callable[..., Running]) -> None:
     status, media_type, problem = get(running, "client-good", "/private")
     assert (status, media_type) == (403, "application/problem+json")
     assert problem["type"].endswith(":tls-unknown")
-    assert "does not tell the application about TLS" in problem["detail"]
+    assert "does not fill the ASGI TLS extension" in problem["detail"]
 
 
 @pytest.mark.parametrize(

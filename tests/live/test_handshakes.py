@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi_mtls.handshake_log.recorder import MAX_ATTEMPTS, MAX_FOLLOWERS
 from running import Running, context, serving
 
 from catalogue import Mode, Server
-from server.record import MAX_ATTEMPTS, MAX_FOLLOWERS
 
 pytestmark = pytest.mark.live
 
@@ -174,7 +174,7 @@ def test_it_is_off_unless_asked_for(serve: Callable[..., Running]) -> None:
 def test_stock_has_none(serve: Callable[..., Running]) -> None:
     status, problem = answer(serve(Mode.OPTIONAL, Server.STOCK, **OPEN), "/handshakes")
     assert status == 404
-    assert "LAB_SERVER=explained" in problem["detail"]
+    assert "the setting handshake_log" in problem["detail"]
 
 
 def test_strangers_see_it_in_lab_mode_only(serve: Callable[..., Running]) -> None:

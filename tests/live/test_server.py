@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from asgi_mtls.handshake import LINGER_S
 from lifted import lifted
 from records import ALERT, APPLICATION_DATA, HANDSHAKE, RecordClient
 from running import ROOT, Running, context, serving
@@ -27,7 +28,6 @@ from ca.recipe import BACKDATED, Validity
 from ca.store import Store
 from catalogue import Mode, Server
 from client.observe import alert_of_reason
-from server.handshake import LINGER_S
 
 pytestmark = pytest.mark.live
 
@@ -438,6 +438,6 @@ def test_the_folder_can_be_lifted(serve: Callable[..., Running], tmp_path: Path)
     """`server/` needs nothing of the rest of the repository."""
     (tmp_path / "server").symlink_to(ROOT / "server")
     done = subprocess.run(
-        [sys.executable, "-c", "import server.app, server.loop"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", "import server.app, asgi_mtls.event_loops"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr

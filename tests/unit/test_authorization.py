@@ -9,16 +9,9 @@ from typing import Any
 
 import pytest
 from asgi import Answer, ask
-from cryptography import x509
-from fastapi import Depends, FastAPI, Request, WebSocket
-from fastapi.exception_handlers import http_exception_handler
-from named import UNREADABLE, certificate, connection, identity, unreadable
-from starlette.responses import PlainTextResponse
-
-from server import app as application
-from server.authorization import FORBIDDEN, Caller, ForbiddenError, Problem, require
-from server.identity import ClientIdentity
-from server.rules import (
+from asgi_mtls.authorization import FORBIDDEN, Caller, ForbiddenError, Problem, require
+from asgi_mtls.identity import ClientIdentity
+from asgi_mtls.rules import (
     DnsName,
     Email,
     Fingerprints,
@@ -30,6 +23,13 @@ from server.rules import (
     all_of,
     any_of,
 )
+from cryptography import x509
+from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.exception_handlers import http_exception_handler
+from named import UNREADABLE, certificate, connection, identity, unreadable
+from starlette.responses import PlainTextResponse
+
+from server import app as application
 
 ADMINS = OrganizationalUnit("Lab Admins")
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
+from asgi_mtls import reloading_context as context
+from asgi_mtls.environment import from_environment
+from asgi_mtls.handshake import NoLongerGoodError
+from asgi_mtls.reloading_context import ReloadingContext
+from asgi_mtls.revocation import RevocationChecker
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,40 +24,33 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from lists import authority, crl, leaf
 
-from server import context
-from server.context import LiveContext
-from server.handshake import NoLongerGoodError
-from server.revocation import Judge
-from server.settings import lab_settings
-
 
 @pytest.fixture
-def live(state: Path) -> Callable[..., LiveContext]:
+def live(state: Path) -> Callable[..., ReloadingContext]:
     """Make a context of the issued files, with these variables."""
     tls = state / "server-tls"
 
-    def make(trust: Path = tls / "validation_fullchain.pem", **environ: str) -> LiveContext:
-        config = uvicorn.Config(
-            "server.app:app",
-            ssl_certfile=str(tls / "server-good/fullchain.pem"),
-            ssl_keyfile=str(tls / "server-good/privkey.pem"),
-            ssl_ca_certs=str(trust),
-            ssl_cert_reqs=2,
-        )
-        return LiveContext(config, lab_settings(environ))
+    def make(trust: Path = tls / "validation_fullchain.pem", **environ: str) -> ReloadingContext:
+        files = {
+            "UVICORN_SSL_CERTFILE": str(tls / "server-good/fullchain.pem"),
+            "UVICORN_SSL_KEYFILE": str(tls / "server-good/privkey.pem"),
+            "UVICORN_SSL_CA_CERTS": str(trust),
+            "UVICORN_SSL_CERT_REQS": "required",
+        }
+        return ReloadingContext(from_environment("LAB_", files | environ))
 
     return make
 
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    monkeypatch.setattr(logging.getLogger("lab"), "propagate", True)
-    caplog.set_level(logging.INFO, "lab")
+    monkeypatch.setattr(logging.getLogger("asgi_mtls"), "propagate", True)
+    caplog.set_level(logging.INFO, "asgi_mtls")
     return lambda: [record.getMessage() for record in caplog.records]
 
 
 def test_following_goes_on_whatever_happens(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, looks = live(), []
     monkeypatch.setattr(context, "POLL_S", 0)
@@ -64,12 +61,12 @@ def test_following_goes_on_whatever_happens(
             raise LookupError(f"nobody thought of this {len(looks) // 2}")
 
     async def follow() -> None:
-        following = asyncio.create_task(loaded.follow())
+        following = asyncio.create_task(loaded.watch())
         while len(looks) < 8 and not following.done():
             await asyncio.sleep(0)
         following.cancel()
 
-    monkeypatch.setattr(loaded, "look", look)
+    monkeypatch.setattr(loaded, "poll", look)
     asyncio.run(follow())
     assert len(looks) >= 8
     failures = [line for line in said() if line.startswith("following_failed ")]
@@ -79,7 +76,7 @@ def test_following_goes_on_whatever_happens(
 
 
 def test_any_failure_to_load_keeps_what_is_loaded(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = live()
     before = loaded.loaded
@@ -93,13 +90,13 @@ def test_any_failure_to_load_keeps_what_is_loaded(
     assert any(line.startswith("tls_kept ") and "nobody thought of this" in line for line in said())
 
 
-def test_who_can_not_be_judged_is_good_no_longer() -> None:
-    problem = Judge().problem([b"\x30\x03abc"])
+def test_who_can_not_be_rechecked_is_good_no_longer() -> None:
+    problem = RevocationChecker().problem([b"\x30\x03abc"])
     assert problem
     assert (problem.verify_code, "can't be judged" in problem.verify_message) == (1, True)
 
 
-def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., LiveContext], state: Path) -> None:
+def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., ReloadingContext], state: Path) -> None:
     lists = (state / "server-tls/validation_crl.pem").read_bytes()
     root = (state / "ca-private/untrusted-root/cert.pem").read_bytes()
     file = state / "lists-and-more.pem"
@@ -112,7 +109,7 @@ def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., Li
     assert live(LAB_CRL=str(file)).loaded.context.get_ca_certs() == before
 
 
-def half_way(loaded: LiveContext, state: Path, name: str) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def half_way(loaded: ReloadingContext, state: Path, name: str) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """A client and the server, which has sent what it has: the client's certificate is still to come."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = loaded.wrap_bio(to_server, to_client, server_side=True)
@@ -127,7 +124,7 @@ def half_way(loaded: LiveContext, state: Path, name: str) -> tuple[ssl.SSLObject
 
 
 def test_without_a_loop_of_ours_a_refusal_is_raised_at_the_next_step(
-    live: Callable[..., LiveContext], state: Path
+    live: Callable[..., ReloadingContext], state: Path
 ) -> None:
     """Where nobody would hang up on who stays, the connection must not be kept open for what is still sent."""
     client, server = half_way(live(), state, "client-expired")
@@ -138,8 +135,8 @@ def test_without_a_loop_of_ours_a_refusal_is_raised_at_the_next_step(
         server.do_handshake()
 
 
-def test_a_handshake_under_way_is_judged_by_the_lists_that_came_meanwhile(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+def test_a_handshake_under_way_is_rechecked_by_the_lists_that_came_meanwhile(
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     def finish(*, revoke: bool) -> None:
         file = tmp_path / "crl.pem"
@@ -160,7 +157,7 @@ def test_a_handshake_under_way_is_judged_by_the_lists_that_came_meanwhile(
 
 
 def test_a_file_that_is_cured_with_the_same_size_and_time_is_tried_again(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     """As after `chmod`, which changes neither; the tests may run as root, who reads everything."""
     file = tmp_path / "crl.pem"
@@ -170,18 +167,18 @@ def test_a_file_that_is_cured_with_the_same_size_and_time_is_tried_again(
     file.write_bytes(bytes(len(good)))
     before = file.stat()
     for _ in range(3):
-        loaded.look()
+        loaded.poll()
     assert [line.split()[0] for line in said()][-1] == "tls_kept"
     while file.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of the file system is coarse
         file.write_bytes(good)
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     for _ in range(2):
-        loaded.look()
+        loaded.poll()
     assert "tls_reloaded" in [line.split()[0] for line in said()]
 
 
 def test_what_failed_is_tried_again_after_a_minute(
-    live: Callable[..., LiveContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
     file.write_bytes(crl(state))
@@ -194,18 +191,18 @@ def test_what_failed_is_tried_again_after_a_minute(
     monkeypatch.setattr(context, "load_context", fail)
     file.write_bytes(crl(state, leaf(state)))
     for _ in range(3):
-        loaded.look()
+        loaded.poll()
     monkeypatch.setattr(context, "load_context", load)
-    loaded.look()
+    loaded.poll()
     assert loaded.loaded is before
-    monkeypatch.setattr(context, "_JUDGE_S", -1.0)
+    monkeypatch.setattr(context, "_RECHECK_S", -1.0)
     for _ in range(2):
-        loaded.look()
+        loaded.poll()
     assert loaded.loaded is not before
 
 
 def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     trust = tmp_path / "trust.pem"
     roots = (state / "server-tls/validation_fullchain.pem").read_text()
@@ -218,7 +215,7 @@ def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
     def problem(text: str) -> object:
         trust.write_text(text)
         loaded = live(trust=trust)
-        return loaded.loaded.judge.problem(chain)
+        return loaded.loaded.checker.problem(chain)
 
     assert problem(roots) is None
     assert not [line for line in said() if line.startswith("trust_unreadable ")]
@@ -230,7 +227,7 @@ def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
 
 
 def test_a_list_that_is_not_valid_yet_replaces_no_good_one_and_is_told(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
     file.write_bytes(crl(state))
@@ -311,7 +308,7 @@ IN_OTHER_LETTERS = {
     ],
 )
 def test_openssl_and_the_judge_choose_the_same_list(
-    live: Callable[..., LiveContext], state: Path, tmp_path: Path, lists: list[dict[str, Any]], code: int
+    live: Callable[..., ReloadingContext], state: Path, tmp_path: Path, lists: list[dict[str, Any]], code: int
 ) -> None:
     """A new handshake and an open connection get the same verdict, in any order of the lists."""
     file = tmp_path / "crl.pem"
@@ -321,12 +318,12 @@ def test_openssl_and_the_judge_choose_the_same_list(
         loaded = live(LAB_CRL=str(file))
         chain = [leaf(state), authority(state, "validation-intermediate").certificate]
         for known in (chain, chain[:1]):  # before Python 3.13 the leaf alone
-            problem = loaded.loaded.judge.problem([c.public_bytes(Encoding.DER) for c in known])
+            problem = loaded.loaded.checker.problem([c.public_bytes(Encoding.DER) for c in known])
             assert (problem.verify_code if problem else 0) == code
         assert of_a_new_handshake(loaded, state, "client-good") == code
 
 
-def of_a_new_handshake(loaded: LiveContext, state: Path, name: str) -> int:
+def of_a_new_handshake(loaded: ReloadingContext, state: Path, name: str) -> int:
     """The verify error of a client that connects now; 0 if it is accepted."""
     client, server = half_way(loaded, state, name)
     client.do_handshake()
@@ -340,7 +337,7 @@ def of_a_new_handshake(loaded: LiveContext, state: Path, name: str) -> int:
 
 
 def test_of_two_lists_of_one_second_the_first_counts(
-    live: Callable[..., LiveContext], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], state: Path, tmp_path: Path
 ) -> None:
     """As in OpenSSL, which takes another only if it is newer."""
     file, made = tmp_path / "crl.pem", []
@@ -349,7 +346,7 @@ def test_of_two_lists_of_one_second_the_first_counts(
     for order, code in ((made, 23), (made[::-1], 0)):
         file.write_bytes(b"".join(order))
         loaded = live(LAB_CRL=str(file))
-        problem = loaded.loaded.judge.problem([leaf(state).public_bytes(Encoding.DER)])
+        problem = loaded.loaded.checker.problem([leaf(state).public_bytes(Encoding.DER)])
         assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, state, "client-good")
 
 
@@ -363,7 +360,7 @@ def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(state: Path
     chain = [certificate.public_bytes(Encoding.DER) for certificate in (client, by.certificate)]
 
     def codes(*lists: bytes) -> list[int]:
-        judge = Judge([by.certificate], [x509.load_pem_x509_crl(pem) for pem in lists])
+        judge = RevocationChecker([by.certificate], [x509.load_pem_x509_crl(pem) for pem in lists])
         return [problem.verify_code if (problem := judge.problem(known)) else 0 for known in (chain, chain[:1])]
 
     of_another_key = OF_ANOTHER_KEY | NEWER
@@ -375,7 +372,7 @@ def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(state: Path
 
 
 def test_lists_in_the_trust_file_count_too(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     """OpenSSL takes them from there, wherever the certificates are checked against lists."""
     trust, file = tmp_path / "trust.pem", tmp_path / "crl.pem"
@@ -385,9 +382,9 @@ def test_lists_in_the_trust_file_count_too(
         trust.write_bytes(trusted + crl(state, *[leaf(state)] * revoked))
         loaded = live(trust=trust, LAB_CRL=str(file))
         assert " crls=2 " in next(line for line in reversed(said()) if line.startswith("tls_loaded "))
-        problem = loaded.loaded.judge.problem([leaf(state).public_bytes(Encoding.DER)])
+        problem = loaded.loaded.checker.problem([leaf(state).public_bytes(Encoding.DER)])
         assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, state, "client-good")
-    assert live(trust=trust).loaded.judge.lists is None  # where nothing is checked
+    assert live(trust=trust).loaded.checker.lists is None  # where nothing is checked
     assert of_a_new_handshake(live(trust=trust), state, "client-good") == 0
 
 
@@ -401,7 +398,7 @@ def test_lists_in_the_trust_file_count_too(
     ],
 )
 def test_a_list_that_openssl_takes_for_another_is_refused(
-    live: Callable[..., LiveContext], state: Path, tmp_path: Path, which: dict[str, Any], fact: str
+    live: Callable[..., ReloadingContext], state: Path, tmp_path: Path, which: dict[str, Any], fact: str
 ) -> None:
     """OpenSSL 3.0 takes a list of changes for a complete one: a client that is revoked in that one would be let in."""
     file = tmp_path / "crl.pem"
@@ -414,12 +411,12 @@ def test_a_list_that_openssl_takes_for_another_is_refused(
 
 
 def test_lists_that_openssl_does_not_count_as_the_server_does_are_refused(
-    live: Callable[..., LiveContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
     file.write_bytes(crl(state) + crl(state, **NEWER) + crl(state, **OF_ANOTHER_CA) * 2)
     load = context.load_lists
-    assert len(live(LAB_CRL=str(file)).loaded.judge.lists or ()) == 3
+    assert len(live(LAB_CRL=str(file)).loaded.checker.lists or ()) == 3
     monkeypatch.setattr(context, "load_lists", lambda *files: load(*files)[1:])
     with pytest.raises(ValueError, match=f"{file}: OpenSSL finds something else"):
         live(LAB_CRL=str(file))
@@ -430,7 +427,7 @@ def about_lists(said: list[str]) -> list[str]:
 
 
 def test_a_stale_list_beside_a_current_one_is_not_told_as_a_refusal(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
     current = crl(state, days=9)
@@ -445,7 +442,7 @@ def test_a_stale_list_beside_a_current_one_is_not_told_as_a_refusal(
 
 
 def test_whose_list_is_stale_is_told_once_and_what_follows(
-    live: Callable[..., LiveContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
 ) -> None:
     """Beside a current one of another CA, or of another key of the same name."""
     file = tmp_path / "crl.pem"
@@ -491,7 +488,7 @@ def test_whose_list_is_stale_is_told_once_and_what_follows(
     ],
 )
 def test_lists_that_lock_everybody_out_replace_none_that_let_some_in(
-    live: Callable[..., LiveContext],
+    live: Callable[..., ReloadingContext],
     said: Callable[[], list[str]],
     state: Path,
     tmp_path: Path,

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from asgi_mtls import event_log as log
+from asgi_mtls.settings import Settings
 from running import ROOT
-
-from server import log
 
 SIZE = 20_000
 
@@ -46,7 +46,7 @@ def refuse(count: int, first: int = 0) -> None:
 
 
 def test_strangers_do_not_push_out_what_the_server_says_of_itself(file: Path) -> None:
-    log.configure(file)
+    log.configure(Settings(plain_http=True, log_file=file))
     log.event(logging.INFO, "serving", server="explained")
     refuse(50)
     log.event(logging.WARNING, "connection_ended", peer="192.0.2.1:1")
@@ -65,7 +65,7 @@ def test_strangers_do_not_push_out_what_the_server_says_of_itself(file: Path) ->
 
 
 def test_what_the_server_says_of_itself_is_bounded_too(file: Path) -> None:
-    log.configure(file)
+    log.configure(Settings(plain_http=True, log_file=file))
     for number in range(2000):
         log.event(logging.INFO, "tls_reloaded", number=number)
         refuse(1, number)
@@ -79,7 +79,7 @@ def test_workers_share_the_file(file: Path) -> None:
     """Each has it open: who comes to its end second must not rotate again, or a whole file would be lost."""
     workers = []
     for _ in range(3):
-        log.configure(file)
+        log.configure(Settings(plain_http=True, log_file=file))
         workers.append(list(log.LOGGER.handlers))
     said = itertools.count()
     for _ in range(4):
@@ -99,9 +99,9 @@ def test_workers_share_the_file(file: Path) -> None:
 
 def test_a_worker_follows_the_file_at_once(file: Path) -> None:
     """What it says of itself in the old one would be gone with that."""
-    log.configure(file)
+    log.configure(Settings(plain_http=True, log_file=file))
     late = list(log.LOGGER.handlers)
-    log.configure(file)
+    log.configure(Settings(plain_http=True, log_file=file))
     while not file.with_name("server.log.1").exists():
         refuse(1)
     early, log.LOGGER.handlers = log.LOGGER.handlers, late
@@ -115,8 +115,8 @@ def test_every_event_is_known_to_be_the_servers_or_a_strangers() -> None:
     """One that strangers cause belongs to BY_STRANGERS; one that is new, to either of the two."""
     ours = {"serving", "awaiting_certificate", "trusted_proxy_anybody", "connection_ended", "tls_kept", "tls_loaded"}
     ours |= {"tls_reloaded", "trust_unreadable", "certificate_expired", "certificate_expires_soon", "crl_expired"}
-    ours |= {"crl_not_yet_valid", "crl_expires_soon", "crl_of_another_issuer", "following_failed"}
-    sources = "".join(path.read_text() for path in (ROOT / "server").glob("*.py"))
+    ours |= {"crl_not_yet_valid", "crl_expires_soon", "crl_of_another_issuer", "following_failed", "files_not_followed"}
+    sources = "".join(path.read_text() for path in (ROOT / "asgi-mtls/src/asgi_mtls").rglob("*.py"))
     found = set(re.findall(r'(?:(?:event|_say_paused)\(\s*logging\.[A-Z]+,\s*|_log_loaded\()"(\w+)"', sources))
     assert found == ours | log.BY_STRANGERS
     assert not ours & log.BY_STRANGERS

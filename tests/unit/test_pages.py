@@ -14,19 +14,20 @@ from typing import Any
 
 import pytest
 from asgi import Answer, ask
+from asgi_mtls.handshake_log.recorder import HandshakeLog
+from asgi_mtls.tls_extension import HANDSHAKE_LOG
 from fastapi import FastAPI
 from running import ROOT
 from starlette.routing import BaseRoute
 from test_house import tracked
 
 from client.page import page
-from server import record
 
 # Attributes that a browser follows by itself. An <a href> waits for a click and takes no script along.
 LOADS = {"src", "srcset", "poster", "data", "background", "action", "formaction", "manifest", "ping", "xlink:href"}
 IN_TEXT = re.compile(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)|\b(?:from|import)\s*\(?\s*["']([^"']+)["']""")
 APPLICATIONS = ("server.app", "examples.inventory", "examples.orders")
-README = "\n".join(re.findall(r"^```python\n(.*?)^```", (ROOT / "server/README.md").read_text(), re.M | re.S))
+README = "\n".join(re.findall(r"^```python\n(.*?)^```", (ROOT / "asgi-mtls/README.md").read_text(), re.M | re.S))
 
 
 class Loads(HTMLParser):
@@ -59,8 +60,8 @@ class Loads(HTMLParser):
 
 
 def application(name: str) -> FastAPI:
-    """Import an application of the repository, or that of the Python in server/README.md."""
-    if name == "server/README.md":
+    """Import an application of the repository, or that of the Python in asgi-mtls/README.md."""
+    if name == "asgi-mtls/README.md":
         module = types.ModuleType("readme")
         exec(compile(README, name, "exec"), module.__dict__)
         app = module.__dict__["app"]
@@ -83,13 +84,12 @@ def answers(app: FastAPI) -> dict[str, Answer]:
     """Ask for everything as a browser does that has no certificate."""
     asked = {*paths(app.routes), "/", "/docs", "/docs/oauth2-redirect", "/redoc", "/no-such-page"}
     events = {path for path in asked if path.endswith("/events")}  # it never ends, and is no page
-    return {path: ask(app, path, accept="text/html,*/*") for path in sorted(asked - events)}
+    log = {HANDSHAKE_LOG: HandshakeLog(is_open=True)}
+    return {path: ask(app, path, accept="text/html,*/*", **log) for path in sorted(asked - events)}
 
 
-@pytest.mark.parametrize("name", [*APPLICATIONS, "server/README.md"])
-def test_no_page_of_an_application_loads_from_elsewhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "HANDSHAKES", record.HandshakeLog())
-    monkeypatch.setenv("LAB_OPEN_HANDSHAKES", "1")
+@pytest.mark.parametrize("name", [*APPLICATIONS, "asgi-mtls/README.md"])
+def test_no_page_of_an_application_loads_from_elsewhere(name: str) -> None:
     got = answers(application(name))
     pages = {path: answer for path, answer in got.items() if "html" in answer.headers.get("content-type", "")}
     assert {path: Loads(answer.body.decode()).found for path, answer in pages.items()} == {path: [] for path in pages}
@@ -137,7 +137,7 @@ def html_files() -> list[Path]:
 
 def test_no_file_loads_from_elsewhere() -> None:
     files = html_files()
-    assert {path.name for path in files} >= {"page.html", "handshakes.html", "terminal.svg"}
+    assert {path.name for path in files} >= {"page.html", "terminal.svg"}
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in files}
     texts["a report"] = page({"run": "required", "results": [{"detail": "<script src=//cdn.example/a.js></script>"}]})
     assert {name: Loads(text).found for name, text in texts.items()} == {name: [] for name in texts}

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asgi_mtls.pem_files import certificates, check_whole, load_context, trust
+from asgi_mtls.revocation import load_lists
+from asgi_mtls.settings import Settings
 from lists import authority, crl
-
-from server.files import certificates, check_whole, load_context, trust
-from server.revocation import load_lists
 
 Mutation = Callable[[bytes], bytes]
 
@@ -127,8 +127,8 @@ def read(state: Path, trust: Path) -> tuple[int, int]:
     """How many certificates the server has read from a trust file, and how many OpenSSL."""
     check_whole([trust])
     good = state / "server-tls/server-good"
-    names = (str(good / "fullchain.pem"), str(good / "privkey.pem"), None)
-    context = load_context(*names, ssl.PROTOCOL_TLS_SERVER, ssl.CERT_REQUIRED, str(trust), "DEFAULT")
+    files = {"ssl_certfile": good / "fullchain.pem", "ssl_keyfile": good / "privkey.pem", "ssl_ca_certs": trust}
+    context = load_context(Settings(**files, ssl_cert_reqs="required"))
     return len(certificates(trust)), context.cert_store_stats()["x509"]
 
 
@@ -189,9 +189,7 @@ def test_the_file_of_the_servers_certificate_is_named_too(state: Path, tmp_path:
     leaf, separator, rest = (good / "fullchain.pem").read_bytes().partition(END)
     chain.write_bytes(leaf + separator + rest.replace(b"\nMII", b"\nAII"))
     with pytest.raises(ValueError, match=str(chain)):
-        load_context(
-            str(chain), str(good / "privkey.pem"), None, ssl.PROTOCOL_TLS_SERVER, ssl.CERT_NONE, None, "DEFAULT"
-        )
+        load_context(Settings(ssl_certfile=chain, ssl_keyfile=good / "privkey.pem"))
 
 
 def test_a_key_with_headers_is_whole(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from asgi_mtls import identity
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
@@ -30,7 +31,6 @@ from ca.rotation import What
 from ca.store import Store
 from catalogue import Catalogue, LabError, shown
 from catalogue.manifest import load as load_manifest
-from server import identity
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 

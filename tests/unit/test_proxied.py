@@ -8,11 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from asgi_mtls.client_cert_header import ClientCertHeaderError, TrustedProxy, is_header_name, trusted_proxy
+from asgi_mtls.identity import identity_of
 from named import UNREADABLE as UNREADABLE_NAMES
 from named import certificate, connection, unreadable
-
-from server.identity import identity_of
-from server.proxied import TellingError, TrustedProxy, is_header_name, trusted_proxy
 
 PEM = certificate(("CN", "alice"), sans=["EMAIL:alice@mtls-lab.test"])
 OTHER = certificate(("CN", "bob"))
@@ -33,7 +32,7 @@ def escaped(pem: str) -> bytes:
 
 
 def told(proxy: TrustedProxy, *headers: tuple[bytes, bytes]) -> list[str]:
-    chain: list[str] = proxy.told(TLS, headers)["client_cert_chain"]
+    chain: list[str] = proxy.with_client(TLS, headers)["client_cert_chain"]
     return chain
 
 
@@ -108,7 +107,7 @@ def test_what_is_no_byte_sequence_of_a_certificate(value: bytes) -> None:
     for headers in ([(b"client-cert", value)], [(b"client-cert", ONE), (b"client-cert-chain", ONE + b"," + value)]):
         if value == ONE + b", " + ONE and len(headers) == 2:
             continue  # a list is what it should be
-        with pytest.raises(TellingError) as refused:
+        with pytest.raises(ClientCertHeaderError) as refused:
             told(RFC, *headers)
         assert (refused.value.status, refused.value.kind) == (400, MALFORMED)
         assert len(str(refused.value)) < 200
@@ -142,7 +141,7 @@ def test_what_is_no_byte_sequence_of_a_certificate(value: bytes) -> None:
     ],
 )
 def test_what_is_no_escaped_pem_of_a_certificate(value: bytes) -> None:
-    with pytest.raises(TellingError) as refused:
+    with pytest.raises(ClientCertHeaderError) as refused:
         told(NGINX, (b"x-ssl-client-cert", value))
     assert (refused.value.status, refused.value.kind) == (400, MALFORMED)
 
@@ -157,13 +156,13 @@ def test_what_is_no_escaped_pem_of_a_certificate(value: bytes) -> None:
     ],
 )
 def test_what_contradicts_itself(proxy: TrustedProxy, headers: list[tuple[bytes, bytes]]) -> None:
-    with pytest.raises(TellingError):
+    with pytest.raises(ClientCertHeaderError):
         told(proxy, *headers)
 
 
 def test_the_client_takes_the_proxys_place() -> None:
     """In every key that tells of a client; the proxy itself is nobody, and the chain is not taken for verified."""
-    tls = RFC.told(TLS, [(b"client-cert", ONE), (b"client-cert-chain", sequence(OTHER_DER))])
+    tls = RFC.with_client(TLS, [(b"client-cert", ONE), (b"client-cert-chain", sequence(OTHER_DER))])
     assert (tls["client_cert_name"], tls["client_cert_error"], tls["via"]) == (
         "CN=alice",
         None,
@@ -173,7 +172,7 @@ def test_the_client_takes_the_proxys_place() -> None:
     assert identity
     assert (identity.common_name, identity.names.email, identity.verified) == ("alice", ("alice@mtls-lab.test",), True)
     assert (identity.chain, identity.chain_known) == ((identity.sha256,), False)
-    nobody = RFC.told(TLS, [])
+    nobody = RFC.with_client(TLS, [])
     assert identity_of(nobody) is None
     assert (nobody["client_cert_name"], nobody["client_cert_chain"]) == (None, [])
     assert identity_of(TLS)  # unchanged: it belongs to the connection
@@ -181,7 +180,9 @@ def test_the_client_takes_the_proxys_place() -> None:
 
 @pytest.mark.parametrize("name", UNREADABLE_NAMES)
 def test_who_has_an_unreadable_name_is_nobody_and_not_anonymous(name: str) -> None:
-    tls = RFC.told(TLS, [(b"client-cert", sequence(ssl.PEM_cert_to_DER_cert(unreadable(UNREADABLE_NAMES[name]))))])
+    tls = RFC.with_client(
+        TLS, [(b"client-cert", sequence(ssl.PEM_cert_to_DER_cert(unreadable(UNREADABLE_NAMES[name]))))]
+    )
     assert tls["client_cert_chain"]
     assert identity_of(tls) is None
 
@@ -189,7 +190,7 @@ def test_who_has_an_unreadable_name_is_nobody_and_not_anonymous(name: str) -> No
 @pytest.mark.parametrize(("days", "fact"), [((-2, -1), "it expired at 20"), ((1, 2), "it is not valid yet")])
 def test_the_time_is_looked_at_again(days: tuple[int, int], fact: str) -> None:
     der = ssl.PEM_cert_to_DER_cert(certificate(("CN", "alice"), days=days))
-    with pytest.raises(TellingError, match=fact) as refused:
+    with pytest.raises(ClientCertHeaderError, match=fact) as refused:
         told(RFC, (b"client-cert", sequence(der)))
     assert (refused.value.status, refused.value.kind) == (403, EARLY)
 

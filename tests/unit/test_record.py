@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi_mtls.handshake_log import recorder as record
+from asgi_mtls.handshake_log import routes as live
+from asgi_mtls.handshake_log import tls_messages as messages
+from asgi_mtls.handshake_log.explanations import meaning
+from asgi_mtls.handshake_log.recorder import HandshakeLog, Recording
+from asgi_mtls.handshake_log.summary import Attempt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import catalogue
-from server import live, messages, record
-from server.attempt import Attempt
-from server.meaning import meaning
-from server.record import HandshakeLog, Recording
 
 Captured = list[tuple[str, int, int, int, bytes]]
 CALLBACK = getattr(ssl.SSLContext.__mro__[1], "_msg_callback", None)
@@ -45,7 +47,7 @@ def serving(state: Path, version: ssl.TLSVersion) -> ssl.SSLContext:
     context.load_cert_chain(tls / "server-good/fullchain.pem", tls / "server-good/privkey.pem")
     context.load_verify_locations(tls / "validation_fullchain.pem")
     context.verify_mode = ssl.CERT_REQUIRED
-    context.options |= 1 << 33  # no compressed certificates, as server.handshake has it
+    context.options |= 1 << 33  # no compressed certificates, as asgi_mtls.handshake has it
     context.minimum_version = context.maximum_version = version
     return context
 
@@ -63,7 +65,7 @@ def shake(
     session: ssl.SSLSession | None = None,
     host: str = "localhost",
 ) -> tuple[Attempt, ssl.SSLObject, Captured]:
-    """Do a handshake in memory and record it as `server.handshake` does."""
+    """Do a handshake in memory and record it as `asgi_mtls.handshake` does."""
     log, captured = HandshakeLog(), []
     recording = Recording(log, "127.0.0.1:4711")
 

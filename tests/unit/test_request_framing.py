@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import uvicorn
+from asgi_mtls.http_protocols import PROTOCOLS
+from asgi_mtls.settings import Settings
+from asgi_mtls.uvicorn_config import MtlsConfig
 from uvicorn.server import ServerState
-
-from server.protocol import PROTOCOLS
 
 BOTH = pytest.mark.parametrize("parser", ["h11", "httptools"])
 GET = b"GET /first HTTP/1.1\r\nHost: localhost\r\n"
@@ -148,7 +148,7 @@ def serve(parser: str, pieces: Iterable[bytes]) -> tuple[Transport, list[tuple[s
         await send({"type": "http.response.body"})
 
     async def connection() -> Transport:
-        config = uvicorn.Config(application, http=PROTOCOLS[parser], lifespan="off", log_config=None)
+        config = MtlsConfig(application, Settings(plain_http=True), http=parser, lifespan="off")
         config.load()
         protocol: Any = PROTOCOLS[parser](config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
         transport = Transport()

@@ -13,23 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi_mtls.environment import from_environment
+from asgi_mtls.event_log import Own, _value
+from asgi_mtls.handshake_log.tls_messages import certificates
+from asgi_mtls.identity import client_identity
+from asgi_mtls.peer_certificate import subject, subject_in_words
+from asgi_mtls.settings import SettingsError
+from asgi_mtls.startup_checks import await_certificate, check_files
 from running import ROOT, server_environ
 from starlette.requests import HTTPConnection
 
 from ca.store import Store
 from server import app as application
-from server.identity import client_identity
-from server.log import Own, _value
-from server.messages import certificates
-from server.peer import subject, subject_in_words
-from server.settings import (
-    SettingsError,
-    await_certificate,
-    equivalent_command,
-    lab_settings,
-    prepare,
-    uvicorn_parameters,
-)
+from server.settings import lab_command
 
 
 @pytest.fixture
@@ -41,12 +37,18 @@ def environ(state: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "number"), [("off", "0"), ("optional", "1"), ("required", "2"), ("2", "2"), ("", "0")]
+    ("mode", "number"), [("off", 0), ("optional", 1), ("required", 2), ("0", 0), ("1", 1), ("2", 2)]
 )
-def test_the_mode_becomes_uvicorns_number(environ: dict[str, str], mode: str, number: str) -> None:
+def test_the_mode_is_a_word_or_uvicorns_number(environ: dict[str, str], mode: str, number: int) -> None:
     environ["UVICORN_SSL_CERT_REQS"] = mode
-    prepare(environ)
-    assert environ["UVICORN_SSL_CERT_REQS"] == number
+    assert from_environment("LAB_", environ).verify_mode == number
+
+
+def test_a_trust_file_without_a_mode_is_no_mode_off(environ: dict[str, str]) -> None:
+    """Uvicorn would ask no client for a certificate."""
+    del environ["UVICORN_SSL_CERT_REQS"]
+    with pytest.raises(SettingsError, match="UVICORN_SSL_CERT_REQS: not set, so no client would be asked"):
+        from_environment("LAB_", environ)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +79,9 @@ def test_the_mode_becomes_uvicorns_number(environ: dict[str, str], mode: str, nu
         ({"UVICORN_PORT": "http"}, "UVICORN_*: Invalid value for '--port': 'http' is not a valid integer"),
         ({"UVICORN_HEADERS": "X"}, "UVICORN_HEADERS: 'X' has no colon"),
         ({"UVICORN_SSL_CA_CERTS": "pyproject.toml"}, "OpenSSL can't use"),
-        ({"UVICORN_SSL_VERSION": "99"}, "OpenSSL can't use"),
-        ({"UVICORN_UDS": "socket"}, "UVICORN_UDS: LAB_SERVER=explained accepts TCP connections itself"),
-        ({"UVICORN_LOOP": "asyncio:new_event_loop"}, "UVICORN_LOOP: 'asyncio:new_event_loop' is none of auto"),
+        ({"UVICORN_SSL_VERSION": "99"}, "UVICORN_SSL_VERSION: 99 is neither 17"),
+        ({"UVICORN_UDS": "socket"}, "UVICORN_UDS: asgi-mtls accepts TCP connections itself"),
+        ({"UVICORN_HTTP": "zttp"}, "UVICORN_HTTP: 'zttp' is none of auto, h11, httptools"),
     ],
 )
 def test_bad_settings_are_answered_not_traced(environ: dict[str, str], change: dict[str, str], message: str) -> None:
@@ -106,53 +108,63 @@ def test_an_unreadable_key_names_the_cure(environ: dict[str, str], monkeypatch: 
     def unreadable(*_: object) -> None:  # root may read everything, so no file mode would do
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    settings = from_environment("LAB_", environ)
     monkeypatch.setattr("builtins.open", unreadable)
     with pytest.raises(SettingsError, match="Permission denied\n  try: chown"):
-        prepare(environ)
+        check_files(settings)
 
 
 def test_uvicorn_reads_its_own_variables(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(environ)
     for name, value in {**environ, "UVICORN_HEADERS": "x-a:b x-c:d", "UVICORN_NO_ACCESS_LOG": "1"}.items():
         monkeypatch.setenv(name, value)
-    parameters = uvicorn_parameters()
-    assert parameters["port"] == 8443
-    assert parameters["ssl_cert_reqs"] == ssl.CERT_REQUIRED
-    assert parameters["app_dir"] == ""  # the working directory, as Uvicorn's own command has it
-    command = equivalent_command()
-    assert command.startswith("uvicorn server.app:app ")
-    assert "--ssl-cert-reqs 2" in command
-    assert "--loop" not in command
+    lab = lab_command([])
+    assert lab.kind == "explained"
+    assert lab.command.options["port"] == 8443
+    assert lab.command.options["headers"] == [("x-a", "b"), ("x-c", "d")]
+    assert lab.command.settings.verify_mode == ssl.CERT_REQUIRED
+    assert lab.command.options["app_dir"] == ""  # the working directory, as Uvicorn's own command has it
+    words = lab.command.equivalent
+    assert words.startswith("uvicorn server.app:app ")
+    assert "--ssl-cert-reqs 2" in words
+    assert "--loop" not in words
 
 
 def test_the_equivalent_command_hides_the_pass_phrase(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UVICORN_SSL_KEYFILE_PASSWORD", "secret")
-    assert "--ssl-keyfile-password ..." in equivalent_command()
-    assert "secret" not in equivalent_command()
+    for name, value in {**environ, "UVICORN_SSL_KEYFILE_PASSWORD": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    command = lab_command([]).command
+    assert "--ssl-keyfile-password ..." in command.equivalent
+    assert "secret" not in command.equivalent
+    assert "secret" not in repr(command)
 
 
-def test_defaults() -> None:
-    lab = lab_settings({})
-    assert (lab.server, lab.strict, lab.tickets, lab.log_file) == ("explained", True, False, None)
-    assert lab.proxy is None
+def test_defaults(environ: dict[str, str]) -> None:
+    settings = from_environment("LAB_", {k: v for k, v in environ.items() if k.startswith("UVICORN_")})
+    assert (settings.verify_strict, settings.session_tickets, settings.log_file) == (True, False, None)
+    assert settings.proxy is None
 
 
-def test_who_is_believed_is_in_the_log() -> None:
+def test_the_trusted_proxy_is_in_the_log(environ: dict[str, str]) -> None:
     proxy = {"LAB_TRUSTED_PROXY": "dns:proxy.example", "LAB_PROXY_HEADER": "X-SSL-Client-Cert"}
-    assert lab_settings(proxy).defaults().endswith(", X-SSL-Client-Cert believed from DNS:proxy.example")
-    assert "believed" not in lab_settings({"LAB_PROXY_HEADER": "X-SSL-Client-Cert"}).defaults()
+    words = from_environment("LAB_", environ | proxy).in_words()
+    assert words.endswith(", X-SSL-Client-Cert believed from DNS:proxy.example")
+    assert "believed" not in from_environment("LAB_", environ | {"LAB_PROXY_HEADER": "X-SSL-Client-Cert"}).in_words()
 
 
 def test_the_first_certificate_is_waited_for(tmp_path: Path) -> None:
     files = {"UVICORN_SSL_CERTFILE": str(tmp_path / "cert"), "UVICORN_SSL_KEYFILE": str(tmp_path / "key")}
-    await_certificate(files)  # nobody asked to wait: what is missing is for others to find
+
+    def wait(seconds: str) -> None:
+        await_certificate(from_environment("LAB_", files | {"LAB_CERTIFICATE_WAIT_S": seconds}))
+
+    wait("0")  # nobody asked to wait: what is missing is for others to find
     with pytest.raises(SettingsError, match=r"cert, .*key did not come within 0.2 s\n  try: "):
-        await_certificate(files | {"LAB_CERTIFICATE_WAIT_S": "0.2"})
+        wait("0.2")
     with pytest.raises(SettingsError, match="LAB_CERTIFICATE_WAIT_S: 'soon' is no number of seconds"):
-        await_certificate(files | {"LAB_CERTIFICATE_WAIT_S": "soon"})
+        wait("soon")
     threading.Timer(0.2, lambda: [(tmp_path / name).touch() for name in ("cert", "key")]).start()
     start = time.monotonic()
-    await_certificate(files | {"LAB_CERTIFICATE_WAIT_S": "30"})
+    wait("30")
     assert time.monotonic() - start < 10
     assert all((tmp_path / name).exists() for name in ("cert", "key"))
 

@@ -7,12 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import asgi_mtls.handshake
 import pytest
-
-import server.handshake
-from server.files import certificates
-from server.handshake import HandshakeTerms, explained
-from server.revocation import Judge
+from asgi_mtls.handshake import HandshakeTerms, explained
+from asgi_mtls.pem_files import certificates
+from asgi_mtls.revocation import RevocationChecker
 
 
 def finished(client: ssl.SSLObject, service: ssl.SSLObject) -> None:
@@ -26,20 +25,20 @@ def finished(client: ssl.SSLObject, service: ssl.SSLObject) -> None:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_only_the_handshake_is_watched(state: Path, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> None:
     watched: list[int] = []
-    watch = server.handshake._watch
+    watch = asgi_mtls.handshake._watch
 
     def noting(*arguments: Any) -> None:
         watched.append(arguments[3])
         watch(*arguments)
 
-    monkeypatch.setattr(server.handshake, "_watch", noting)
+    monkeypatch.setattr(asgi_mtls.handshake, "_watch", noting)
     files = state / "server-tls/server-good"
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(files / "fullchain.pem", files / "privkey.pem")
     trusted = state / "server-tls/validation_fullchain.pem"
     serving.load_verify_locations(trusted)
     serving.verify_mode = ssl.CERT_REQUIRED
-    explained(serving, Judge(certificates(trusted), None, chain=False), HandshakeTerms())
+    explained(serving, RevocationChecker(certificates(trusted), None, chain=False), HandshakeTerms())
     calling = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
     calling.minimum_version = calling.maximum_version = version
     calling.load_cert_chain(*(state / "client-tls/clients/client-good" / f"{n}.pem" for n in ("fullchain", "privkey")))

@@ -19,12 +19,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from server.identity import ClientIdentity, Identity, tls_of
-from server.log import admits, event
-from server.rules import Rule
+from asgi_mtls.event_log import admits, event
+from asgi_mtls.identity import ClientIdentity, Identity, tls_of
+from asgi_mtls.problems import PROBLEM_JSON, problem_type
+from asgi_mtls.rules import Rule
 
-PROBLEM_JSON = "application/problem+json"
-_TYPE = "tag:mtls-lab.test,2026:"  # RFC 4151: a name, not an address (RFC 9457 3.1.1)
 _POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 
 
@@ -79,8 +78,8 @@ async def require_certificate(connection: HTTPConnection, identity: Identity) ->
             connection,
             "tls-unknown",
             "The server can't know who you are",
-            "This connection is plain HTTP, or this server does not tell the application about TLS (stock Uvicorn)."
-            " Use https, and have the service started with `python -m server`.",
+            "This connection is plain HTTP, or this server does not fill the ASGI TLS extension, as plain Uvicorn does"
+            " not. Use https, and have the service started with the command `asgi-mtls` or `asgi_mtls.serve`.",
         )
     if identity is None and tls and tls["client_cert_chain"]:
         raise _refusal(
@@ -117,7 +116,7 @@ def require(rule: Rule, name: str | None = None) -> Dependency:
     """Return the dependency that refuses clients without a certificate, and those whom the rule does not allow.
 
     Args:
-        rule: one of `server.rules`.
+        rule: one of `asgi_mtls.rules`.
         name: what the refused are told; the rule's own name, which says what it looks at and not what for, if None.
     """
     told = name or rule.name
@@ -152,4 +151,6 @@ def _refusal(
     handlers = connection.scope.get("starlette.exception_handlers")
     if handlers:
         handlers[0].setdefault(ForbiddenError, answer_forbidden)
-    return ForbiddenError(Problem(type=_TYPE + kind, title=title, status=403, detail=detail, instance=path, rule=rule))
+    return ForbiddenError(
+        Problem(type=problem_type(kind), title=title, status=403, detail=detail, instance=path, rule=rule)
+    )

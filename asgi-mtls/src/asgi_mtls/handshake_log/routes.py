@@ -1,31 +1,31 @@
 """`GET /handshakes`: the last handshakes of the worker that answers, as a page, as JSON, and as they happen.
 
-For an application of your own: `app.include_router(live.router)`. Who may look learns the names of other clients, so
-without LAB_OPEN_HANDSHAKES=1 it takes a client certificate.
+Who may look learns the names of other clients, so without the setting `open_handshakes` it takes a client certificate.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
-from starlette.requests import HTTPConnection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
 
-from server import record
-from server.attempt import Attempt
-from server.authorization import PROBLEM_JSON, Problem, require_certificate
-from server.identity import client_identity
+from asgi_mtls.authorization import require_certificate
+from asgi_mtls.handshake_log import recorder
+from asgi_mtls.handshake_log.summary import Attempt
+from asgi_mtls.identity import client_identity
+from asgi_mtls.problems import PROBLEM_JSON
+from asgi_mtls.tls_extension import HANDSHAKE_LOG
 
-PAGE = Path(__file__).with_name("handshakes.html").read_text(encoding="utf-8")
+PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 _RETRY_MS = 1000
 _NOTE = "These are the handshakes of one worker process; others keep their own, and the next connection may reach them."
 
@@ -52,41 +52,43 @@ HEADERS = {
 }
 
 
-async def _may_look(connection: HTTPConnection) -> None:
-    if record.HANDSHAKES is not None and os.environ.get("LAB_OPEN_HANDSHAKES") != "1":
-        await require_certificate(connection, client_identity(connection))
-
-
-router = APIRouter(dependencies=[Depends(_may_look)], include_in_schema=False)
-
-
-@router.get("/handshakes", response_model=None)
-async def handshakes(
-    request: Request, accept: Annotated[str, Header()] = "", format: str = "", after: str = ""
-) -> Response:
+async def handshakes(request: Request) -> Response:
     """Show the handshakes: a page for a browser; JSON for others, with `after` an id only what came after it."""
-    log = record.HANDSHAKES
+    log = await _log(request)
     if log is None:
         return _off(request)
-    if "text/html" in accept and format != "json":
+    if "text/html" in request.headers.get("accept", "") and request.query_params.get("format") != "json":
         return HTMLResponse(PAGE, headers=HEADERS)
-    attempts = [as_json(attempt) for attempt in log.list(log.position(after))]
+    after = log.position(request.query_params.get("after"))
+    attempts = [as_json(attempt) for attempt in log.list(after)]
     return JSONResponse(_worker(log) | {"handshakes": attempts}, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/handshakes/events", response_model=None)
-async def events(request: Request, last_event_id: Annotated[str, Header()] = "") -> Response:
+async def events(request: Request) -> Response:
     """Stream the handshakes as server-sent events: those known, then each as it ends."""
-    log = record.HANDSHAKES
+    log = await _log(request)
     if log is None:
         return _off(request)
     if log.full:
         detail = (
-            f"{record.MAX_FOLLOWERS} others are watching already: close a page, or ask for /handshakes?format=json."
+            f"{recorder.MAX_FOLLOWERS} others are watching already: close a page, or ask for /handshakes?format=json."
         )
         return _problem(request, 503, "Service Unavailable", detail)
-    stream = _events(log, log.position(last_event_id))
+    stream = _events(log, log.position(request.headers.get("last-event-id")))
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+ROUTES = [
+    Route("/handshakes", handshakes, include_in_schema=False),
+    Route("/handshakes/events", events, include_in_schema=False),
+]
+
+
+async def _log(request: Request) -> recorder.HandshakeLog | None:
+    log: recorder.HandshakeLog | None = (request.scope.get("extensions") or {}).get(HANDSHAKE_LOG)
+    if log is not None and not log.is_open:
+        await require_certificate(request, client_identity(request))
+    return log
 
 
 def as_json(attempt: Attempt) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def as_json(attempt: Attempt) -> dict[str, Any]:
     return asdict(attempt) | {"time": attempt.time.isoformat(timespec="milliseconds")}
 
 
-async def _events(log: record.HandshakeLog, after: int) -> AsyncIterator[str]:
+async def _events(log: recorder.HandshakeLog, after: int) -> AsyncIterator[str]:
     yield f"retry: {_RETRY_MS}\nevent: worker\ndata: {json.dumps(_worker(log))}\n\n"
     async for attempt in log.follow(after):
         if attempt is None:
@@ -103,18 +105,18 @@ async def _events(log: record.HandshakeLog, after: int) -> AsyncIterator[str]:
             yield f"id: {attempt.id}\nevent: handshake\ndata: {json.dumps(as_json(attempt))}\n\n"
 
 
-def _worker(log: record.HandshakeLog) -> dict[str, Any]:
-    return {"worker": log.worker, "note": _NOTE, "limit": record.MAX_ATTEMPTS}
+def _worker(log: recorder.HandshakeLog) -> dict[str, Any]:
+    return {"worker": log.worker, "note": _NOTE, "limit": recorder.MAX_ATTEMPTS}
 
 
 def _off(request: Request) -> Response:
     detail = (
-        "The handshake log is off. Switch it on with LAB_HANDSHAKE_LOG=1; it takes the explained server "
-        "(LAB_SERVER=explained) with a certificate."
+        "The handshake log is off, or this is another server. Switch it on with the setting handshake_log, and have"
+        " the service started with the command `asgi-mtls` or `asgi_mtls.serve`."
     )
     return _problem(request, 404, "Not Found", detail)
 
 
 def _problem(request: Request, status: int, title: str, detail: str) -> Response:
-    problem = Problem(type="about:blank", title=title, status=status, detail=detail, instance=request.url.path)
-    return JSONResponse(problem.model_dump(exclude_none=True), status, media_type=PROBLEM_JSON)
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": request.url.path}
+    return JSONResponse(problem, status, media_type=PROBLEM_JSON)

@@ -1,4 +1,4 @@
-"""Judge client certificates where OpenSSL does not look again: resumed sessions, and connections that are open.
+"""Check client certificates where OpenSSL does not look again: resumed sessions, and connections that are open.
 
 OpenSSL verifies a certificate once, in a full handshake. What has expired or was revoked since is found here, by the
 same rules: notAfter, and the certificate revocation lists (RFC 5280 5) that the server was given.
@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from server.files import REVOCATION_LIST, blocks
-from server.peer import UNREADABLE
+from asgi_mtls.peer_certificate import UNREADABLE
+from asgi_mtls.pem_files import REVOCATION_LIST, blocks
 
 _Folded = tuple[frozenset[tuple[x509.ObjectIdentifier, bytes]], ...]
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -37,8 +37,8 @@ class Problem:
     verify_message: str
 
 
-class Judge:
-    """What a server believes at a time: trust anchors and revocation lists."""
+class RevocationChecker:
+    """What a server trusts at a time: trust anchors and revocation lists."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Judge:
         chain: bool = False,
         every_anchor: bool = True,
     ) -> None:
-        """Judge by these.
+        """RevocationChecker by these.
 
         Args:
             lists: revocation lists, None to check none.
@@ -68,7 +68,7 @@ class Judge:
         try:
             chain = [x509.load_der_x509_certificate(certificate) for certificate in certificates]
             return self._problem(chain, now or datetime.now(UTC))
-        except Exception as error:  # whatever one client has in it: the others are still to be judged
+        except Exception as error:  # whatever one client has in it: the others are still to be checked
             return Problem(_UNSPECIFIED, f"its certificate can't be judged: {error!r}")
 
     def _problem(self, chain: Sequence[x509.Certificate], now: datetime) -> Problem | None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
-from uvicorn.config import create_ssl_context
 
-from server.peer import UNREADABLE
+from asgi_mtls.peer_certificate import UNREADABLE
+from asgi_mtls.settings import Settings
 
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of TLS 1.3 all are
 REVOCATION_LIST = "X509 CRL"
 _CERTIFICATE = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")  # what OpenSSL takes for one
 # OpenSSL reads a line in pieces of 254 bytes, and each piece is a line to it. The mark is UTF-8's byte order mark.
@@ -97,30 +98,32 @@ def check_whole(paths: Iterable[str | os.PathLike[str]]) -> None:
             raise ValueError(f"{path}: no PEM block in it: no line starts with -----BEGIN")
 
 
-def load_context(
-    certfile: str,
-    keyfile: str | None,
-    password: str | None,
-    version: int,
-    cert_reqs: int,
-    ca_certs: str | os.PathLike[str] | None,
-    ciphers: str | None,
-) -> ssl.SSLContext:
-    """Return Uvicorn's own context of these files.
+def load_context(settings: Settings) -> ssl.SSLContext:
+    """Return a server's context of the files that settings name.
 
     Raises:
         OSError: OpenSSL can't use one of them (ssl.SSLError is one).
-        ValueError: Uvicorn can't, or one is damaged; it is named.
+        ValueError: one is damaged; it is named.
     """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.ssl_version == ssl.PROTOCOL_TLSv1_2:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
     try:
         # Some pass phrase is always given, or OpenSSL would ask for one on the terminal.
-        return create_ssl_context(certfile, keyfile, password or "none given", version, cert_reqs, ca_certs, ciphers)
+        password = settings.ssl_keyfile_password or "none given"
+        context.load_cert_chain(settings.ssl_certfile or "", settings.ssl_keyfile, password)
+        context.verify_mode = settings.verify_mode
+        if settings.ssl_ca_certs:
+            context.load_verify_locations(settings.ssl_ca_certs)
+        context.set_ciphers(settings.ssl_ciphers or CIPHERS)
     except ssl.SSLError:
-        check_whole(path for path in (certfile, keyfile, ca_certs) if path)
-        for path in (certfile, ca_certs):
+        check_whole(path for path in (settings.ssl_certfile, settings.ssl_keyfile, settings.ssl_ca_certs) if path)
+        for path in (settings.ssl_certfile, settings.ssl_ca_certs):
             if path:
                 trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), path)
         raise
+    return context
 
 
 def trust(context: ssl.SSLContext, path: str | os.PathLike[str]) -> None:

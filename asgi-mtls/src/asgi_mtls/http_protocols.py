@@ -1,84 +1,40 @@
-"""Uvicorn's HTTP protocols, with the ASGI TLS extension that Uvicorn does not have yet (Kludex/uvicorn#1119).
-
-A connection's TLS facts are read once, when it is made, and reach every request and WebSocket on it through
-Uvicorn's `app_state`; `TlsExtension` lifts them to `scope["extensions"]["tls"]`, as specified by django/asgiref's
-specs/tls.rst 0.2. When Uvicorn fills that key itself, this module can go.
-"""
+"""Uvicorn's HTTP protocols, with TLS facts for the application, a time limit for request heads, and strict framing."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-import ssl
-from collections.abc import Awaitable, Callable, MutableMapping
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from server.log import admits, event
-from server.peer import client_chain, subject
+from asgi_mtls.event_log import admits, event
+from asgi_mtls.settings import Settings
+from asgi_mtls.tls_extension import STATE_KEY, tls_extension
 
-if TYPE_CHECKING:
-    from server.proxied import TrustedProxy
-
-Scope = MutableMapping[str, Any]
-App = Callable[[Scope, Any, Any], Awaitable[None]]
-
-_STATE_KEY = "server.protocol.tls"
+# Attributes of Uvicorn's protocols that are used here and by no promise of Uvicorn's there.
+NEEDED_OF_UVICORN = ("app_state", "cycle", "config", "loop", "timeout_keep_alive_task", "transport")
 _TEXT = rb"[\t -~\x80-\xff]*"  # no control characters but the tab
 _LINES = re.compile(rb"(?:[!-~]" + _TEXT + rb"\r\n)*\r\n")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]+(?:;" + _TEXT + rb")?\r\n")
 _FRAMING = re.compile(rb"\n(content-length|transfer-encoding):", re.IGNORECASE)
-_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
-
-
-def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
-    """Return the ASGI TLS extension of a connection.
-
-    `client_cert_chain` is PEM, leaf first: the verified chain from Python 3.13 on, the leaf alone before, and empty
-    for a client without certificate. `server_cert` stays None, as the specification allows.
-    """
-    chain = client_chain(connection)
-    cipher = connection.cipher()
-    return {
-        "server_cert": None,
-        "client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain],
-        "client_cert_name": subject(chain[0]) if chain else None,
-        "client_cert_error": None,
-        "tls_version": _VERSIONS.get(connection.version() or ""),
-        "cipher_suite": _suite(cipher[0]) if cipher else None,
-        # Not of the specification: its number in words.
-        "cipher_name": cipher[0] if cipher else None,
-        # Nor this: the proxy that told of the client, instead of the connection (`server.proxied`).
-        "via": None,
-    }
-
-
-@cache
-def _suite(name: str) -> int | None:
-    """Return a cipher suite's IANA number by OpenSSL's name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    return next((suite["id"] & 0xFFFF for suite in context.get_ciphers() if suite["name"] == name), None)
 
 
 class WithTls(asyncio.Protocol):
     """Mixed into Uvicorn's HTTP protocols: TLS facts for the application, and a time limit for request heads.
 
-    `proxy` is the one that is believed, if any; whether it is the peer is asked once a connection.
+    Whether the trusted proxy is the peer is asked once a connection.
     """
 
     app_state: dict[str, Any]
+    config: Any
     cycle: Any
     loop: asyncio.AbstractEventLoop
     transport: Any
     timeout_keep_alive_task: asyncio.TimerHandle | None
-    head_timeout_s = 10.0
-    proxy: TrustedProxy | None = None
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,10 +42,15 @@ class WithTls(asyncio.Protocol):
         connection = transport.get_extra_info("ssl_object")
         if connection is not None:
             tls = tls_extension(connection)
-            proxy = self.proxy if self.proxy and self.proxy.is_peer(tls) else None
+            proxy = self._settings.proxy
             # A new dict: the old one is shared by all connections.
-            self.app_state = {**self.app_state, _STATE_KEY: (tls, proxy)}
-        self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, None)
+            self.app_state = {**self.app_state, STATE_KEY: (tls, proxy if proxy and proxy.is_peer(tls) else None)}
+        self._head_timer = self.loop.call_later(self._settings.request_head_timeout_s, self._look_for_head, None)
+
+    @property
+    def _settings(self) -> Settings:
+        settings: Settings = self.config.settings
+        return settings
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._head_timer:
@@ -111,7 +72,8 @@ class WithTls(asyncio.Protocol):
                 event(logging.WARNING, "request_head_timeout", client=client)
             self.transport.abort()  # close() would wait 30 s for the close_notify of one who says nothing
             return
-        self._head_timer = self.loop.call_later(self.head_timeout_s, self._look_for_head, self.cycle if waits else self)
+        before = self.cycle if waits else self
+        self._head_timer = self.loop.call_later(self._settings.request_head_timeout_s, self._look_for_head, before)
 
 
 class StrictReceiveBuffer(ReceiveBuffer):
@@ -186,23 +148,3 @@ else:
             self.scope["headers"] = list(self.headers)
 
     PROTOCOLS |= {"httptools": HttpToolsWithTls, "auto": HttpToolsWithTls}
-
-
-class TlsExtension:
-    """ASGI middleware: `scope["extensions"]["tls"]` for a connection of one of these protocols.
-
-    On a connection from the trusted proxy the client is another for each request: the one that its header tells of.
-    """
-
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        known = scope.get("state", {}).pop(_STATE_KEY, None) if scope["type"] != "lifespan" else None
-        if known is not None:
-            tls, proxy = known
-            if proxy is not None:
-                await proxy.serve(self.app, tls, scope, receive, send)
-                return
-            scope["extensions"] = {**(scope.get("extensions") or {}), "tls": tls}
-        await self.app(scope, receive, send)

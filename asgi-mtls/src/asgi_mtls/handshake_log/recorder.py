@@ -1,6 +1,6 @@
 """What happened in the last handshakes: a bounded log in memory, one for each worker, that can be followed.
 
-`server.handshake` tells a `Recording` each message as OpenSSL handles it; nothing is parsed until somebody looks.
+`asgi_mtls.handshake` tells a `Recording` each message as OpenSSL handles it; nothing is parsed until somebody looks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-from server import messages
-from server.attempt import READ, Attempt, Outcome, Raw, attempt_of
+from asgi_mtls.handshake_log import tls_messages as messages
+from asgi_mtls.handshake_log.summary import READ, Attempt, Outcome, Raw, attempt_of
 
 MAX_ATTEMPTS = 500
 MAX_MESSAGES = 40  # of one handshake; more are counted, not kept
@@ -118,7 +118,13 @@ class HandshakeLog:
     Followers hold no queue of their own: each reads on from where it was, so a slow one misses what the log forgot.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_open: bool = False) -> None:
+        """Start with none.
+
+        Args:
+            is_open: clients without a certificate may see them, too.
+        """
+        self.is_open = is_open
         self.worker = os.getpid()
         self.closed = False
         self._run = f"{self.worker}-{time.time_ns() // 1_000_000:x}"  # process ids come again, in containers at once
@@ -180,9 +186,6 @@ class HandshakeLog:
         self.closed = True
         for news in self._followers:
             news.set()
-
-
-HANDSHAKES: HandshakeLog | None = None  # set at start where LAB_HANDSHAKE_LOG=1
 
 
 async def _within(news: asyncio.Event, seconds: float) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from server.peer import subject_in_words
+from asgi_mtls.peer_certificate import subject_in_words
 
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22  # content types, RFC 8446 5.1
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, FINISHED = 1, 2, 11, 12, 20

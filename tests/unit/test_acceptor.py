@@ -1,4 +1,4 @@
-"""What the explaining loops do to a socket, with TLS and without."""
+"""What accepting does to a socket, with TLS and without, on both loops."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
-from server.loop import asyncio_loop, uvloop_loop
+import uvloop
+from asgi_mtls.reloading_context import ReloadingContext
+from asgi_mtls.settings import Settings
+from asgi_mtls.uvicorn_config import _accept_in
 
 
 class Accepted(asyncio.Protocol):
@@ -28,21 +30,16 @@ class Accepted(asyncio.Protocol):
         transport.close()
 
 
-@pytest.mark.parametrize("make", [asyncio_loop, uvloop_loop])
-@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 @pytest.mark.parametrize("bound", [True, False], ids=["bound by Uvicorn", "bound by the loop"])
-def test_responses_are_sent_at_once(
-    state: Path, make: Callable[[], asyncio.AbstractEventLoop], tls: bool, bound: bool
-) -> None:
+def test_responses_are_sent_at_once(state: Path, make: Callable[[], asyncio.AbstractEventLoop], bound: bool) -> None:
     """Uvicorn writes head and body one after the other: with Nagle's algorithm the body waits for an ACK, 40 ms."""
-    context = None
-    if tls:
-        files = state / "server-tls/server-good"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files / "fullchain.pem", files / "privkey.pem")
+    files = state / "server-tls/server-good"
+    context = ReloadingContext(Settings(ssl_certfile=files / "fullchain.pem", ssl_keyfile=files / "privkey.pem"))
 
     async def at_once() -> bool:
         loop = asyncio.get_running_loop()
+        _accept_in(loop)
         told: asyncio.Future[bool] = loop.create_future()
         listener = None
         if bound:
@@ -51,8 +48,8 @@ def test_responses_are_sent_at_once(
         where = {"sock": listener} if listener else {"host": "127.0.0.1", "port": 0}
         server = await loop.create_server(lambda: Accepted(told), ssl=context, **where)  # type: ignore[arg-type]
         port = server.sockets[0].getsockname()[1]
-        client = ssl.create_default_context(cafile=state / "client-tls/public_root.pem") if tls else None
-        _, writer = await asyncio.open_connection("localhost" if tls else "127.0.0.1", port, ssl=client)
+        client = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
+        _, writer = await asyncio.open_connection("localhost", port, ssl=client)
         try:
             return await asyncio.wait_for(told, 10)
         finally:
@@ -62,3 +59,25 @@ def test_responses_are_sent_at_once(
 
     with closing(make()) as loop:
         assert loop.run_until_complete(at_once())
+
+
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_other_servers_of_the_loop_stay_what_they_were(
+    state: Path, make: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """An application may listen, too: with no TLS, or with a context of its own."""
+    files = state / "server-tls/server-good"
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(files / "fullchain.pem", files / "privkey.pem")
+
+    async def kinds() -> list[str]:
+        loop = asyncio.get_running_loop()
+        _accept_in(loop)
+        _accept_in(loop)
+        servers = [await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context) for context in (None, own)]
+        for server in servers:
+            server.close()
+        return [type(server).__name__ for server in servers]
+
+    with closing(make()) as loop:
+        assert loop.run_until_complete(kinds()) == ["Server", "Server"]

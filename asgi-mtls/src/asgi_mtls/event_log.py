@@ -1,4 +1,6 @@
-"""Log lines of the form `LEVEL event key=value`: one line an event, on stderr and, if asked, in a file.
+"""Events of the form `event key=value`, whose fields are also attributes of the log record.
+
+If nobody has configured logging, they go to stderr, one line an event; if asked, to a file, too.
 
 Text can come from the network. So a line has at most MAX_TEXT characters of each value, and a value with a space, a
 quote or a control character is written as JSON: a name in a certificate can't forge a line. Uvicorn's lines are treated
@@ -8,7 +10,6 @@ likewise. Events that strangers can cause are counted when they repeat, and a ro
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -20,10 +21,14 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Any
 
-LOGGER = logging.getLogger("lab")
+from asgi_mtls.settings import Settings, SettingsError
+
+if sys.platform != "win32":
+    import fcntl
+
+LOGGER = logging.getLogger("asgi_mtls")
 MAX_TEXT = 512  # characters of a value, as they stand in a line
 MAX_TRACEBACK = 200  # lines
 _PLAIN = re.compile(r"[!-~]+")
@@ -147,20 +152,38 @@ class _HistoryHandler(RotatingFileHandler):
 
 
 _repeats = Repeats(LOGGED_REFUSALS)
+_handlers: list[logging.Handler] = []  # what `configure` has added
+_OF_RECORDS = {*vars(logging.makeLogRecord({})), "asctime", "event", "message"}
 
 
-def configure(file: Path | None = None, logged_refusals: int = LOGGED_REFUSALS) -> None:
-    """Send the lab's events to stderr and to a file of at most 2 MB (with the one before it)."""
-    global _repeats
-    _repeats = Repeats(logged_refusals)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if file:
-        handlers.append(_HistoryHandler(file, maxBytes=_FILE_BYTES, backupCount=1))
+def configure(settings: Settings) -> None:
+    """Send events where the program's own configuration of logging says, to stderr if there is none, and to a file.
+
+    Called again, it replaces what it has done before.
+
+    Raises:
+        SettingsError: the file can't be written.
+    """
+    global LOGGER, _repeats
+    forget()
+    LOGGER = logging.getLogger(settings.logger)
+    _repeats = Repeats(settings.logged_refusals)
+    handlers: list[logging.Handler] = []
+    if not LOGGER.hasHandlers():
+        handlers.append(logging.StreamHandler(sys.stderr))
+        LOGGER.propagate = False
+    if settings.log_file:
+        try:
+            handlers.append(_HistoryHandler(settings.log_file, maxBytes=_FILE_BYTES, backupCount=1))
+        except OSError as error:
+            fact = f"{settings.log_file}: {error.strerror}"
+            raise SettingsError("log_file", fact, ("log_file", "")) from None
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    LOGGER.handlers = handlers
-    LOGGER.setLevel(logging.INFO)
-    LOGGER.propagate = False
+        LOGGER.addHandler(handler)
+        _handlers.append(handler)
+    if handlers and LOGGER.level == logging.NOTSET:
+        LOGGER.setLevel(logging.INFO)
     for name in _UVICORNS:
         logging.getLogger(name).addFilter(_bound)
     # Of `cryptography`, about a name in a certificate: a line for each length that a stranger thinks of.
@@ -169,17 +192,29 @@ def configure(file: Path | None = None, logged_refusals: int = LOGGED_REFUSALS) 
 
 def forget() -> None:
     """Undo `configure`: events are what any other library's are."""
-    LOGGER.handlers = []
-    LOGGER.setLevel(logging.NOTSET)
-    LOGGER.propagate = True
+    for handler in _handlers:
+        LOGGER.removeHandler(handler)
+        handler.close()
+    if _handlers:
+        LOGGER.setLevel(logging.NOTSET)
+        LOGGER.propagate = True
+        _handlers.clear()
     for name in _UVICORNS:
         logging.getLogger(name).removeFilter(_bound)
 
 
 def event(level: int, name: str, **fields: object) -> None:
-    """Log an event. Fields that are None are left out."""
-    pairs = (f"{key}={_value(value)}" for key, value in fields.items() if value is not None)
-    LOGGER.log(level, "%s", " ".join((name, *pairs)))
+    """Log an event. Fields that are None are left out; one that log records have already gets a `_` behind it."""
+    known = {key: value for key, value in fields.items() if value is not None}
+    text = " ".join((name, *(f"{key}={_value(value)}" for key, value in known.items())))
+    extra = {f"{key}_" if key in _OF_RECORDS else key: _attribute(value) for key, value in known.items()}
+    LOGGER.log(level, "%s", text, extra={**extra, "event": name})
+
+
+def _attribute(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        return value
+    return str(value) if isinstance(value, Own) else escaped(str(value))
 
 
 def admits(name: str, address: str) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m server.further LINES`: run further servers until standard input ends, for `make test-servers`.
+"""`python -m server.scenario_servers LINES`: run the scenarios' servers until standard input ends, for test-servers.
 
 A line is one server: what `python -m client servers` prints of it, and its port. The environment is that of a server,
 and SERVER_TLS and LOGS, the folders with their files and for their logs. What a server imports takes a second, so it is
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from asgi_mtls import event_log
 from uvicorn.main import main as uvicorn_command
 
 import server.app  # noqa: F401 (so that no fork has to)
-from server import log
 from server.__main__ import main as serve
 
 
@@ -65,7 +65,7 @@ def serve_as(environ: Mapping[str, str], log_file: Path) -> int:
 
 def _as_uvicorn(app: str) -> None:
     """Do what the command `uvicorn` does, here: in a process of its own it would import all this once more."""
-    log.forget()
+    event_log.forget()
     uvicorn_command([app])
 
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.record import Recording
+from asgi_mtls.handshake_log.recorder import Recording
 
 
 @dataclass(eq=False)
@@ -80,5 +80,5 @@ class Connection:
             self.socket.shutdown(socket.SHUT_RDWR)
 
 
-# Set by `server.acceptor` for the task, and so the callbacks, of each connection.
+# Set by `asgi_mtls.tls_acceptor` for the task, and so the callbacks, of each connection.
 CONNECTION: ContextVar[Connection | None] = ContextVar("CONNECTION", default=None)

@@ -13,18 +13,17 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
 
-from server import record
-from server.connection import CONNECTION, Connection
-from server.context import LiveContext
-from server.log import event, flush_repeats
-from server.settings import LabSettings
+from asgi_mtls.connection import CONNECTION, Connection
+from asgi_mtls.event_log import event, flush_repeats
+from asgi_mtls.handshake_log.recorder import Recording
+from asgi_mtls.reloading_context import ReloadingContext
 
 Factory = Callable[[], asyncio.Protocol]
 
@@ -49,6 +48,9 @@ if sys.platform == "linux":
     _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's: it keeps what a rush needed
 
 
+_SERVED: WeakSet[ReloadingContext] = WeakSet()  # by this process: SIGHUP is for all of them
+
+
 class TlsAcceptor:
     """Accepts connections on one listening socket and secures each in a task of its own.
 
@@ -58,11 +60,12 @@ class TlsAcceptor:
     whose handshake waits for this process. It has what Uvicorn uses of an `asyncio.Server`.
     """
 
-    def __init__(self, listener: socket.socket, factory: Factory, context: ssl.SSLContext, lab: LabSettings) -> None:
+    def __init__(self, listener: socket.socket, factory: Factory, context: ReloadingContext) -> None:
+        settings = context.settings
         self.sockets = (listener,)
         self._listener = listener
-        self._factory, self._context, self._timeout_s = factory, context, lab.handshake_timeout_s
-        self._limit = self._places = lab.max_handshakes
+        self._factory, self._context, self._timeout_s = factory, context, settings.handshake_timeout_s
+        self._limit = self._places = settings.max_handshakes
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._short = descriptors - min(_RESERVED_DESCRIPTORS, descriptors // 4)
         self._silent: dict[Connection, None] = {}  # oldest first
@@ -73,12 +76,13 @@ class TlsAcceptor:
         self._paused_said = -_SAY_S
         self._loop = asyncio.get_running_loop()
         self._accepted_at = self._loop.time()
-        self._tasks = [self._loop.create_task(self._accept()), self._loop.create_task(self._keep_house())]
+        self._tasks = [self._loop.create_task(self._accept()), self._loop.create_task(self._housekeeping())]
         self._tasks[0].add_done_callback(lambda _: listener.close())
-        if isinstance(context, LiveContext):
-            self._tasks.append(self._loop.create_task(context.follow()))
-            with suppress(NotImplementedError, RuntimeError, ValueError):  # no main thread, no such signal
-                self._loop.add_signal_handler(signal.SIGHUP, context.reload, "SIGHUP")
+        self._tasks.append(self._loop.create_task(context.watch()))
+        _SERVED.add(context)
+        if signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN):  # not a handler of the program's own
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # no main thread
+                self._loop.add_signal_handler(signal.SIGHUP, _reload_all)
 
     def close(self) -> None:
         for task in self._tasks:
@@ -87,8 +91,8 @@ class TlsAcceptor:
             self._drop(connection, "lost")
         while self._ready:
             _end(self._ready.popleft(), "lost")
-        if record.HANDSHAKES is not None:
-            record.HANDSHAKES.close()  # whoever watches it would keep the server from stopping
+        if self._context.handshake_log is not None:
+            self._context.handshake_log.close()  # whoever watches it would keep the server from stopping
         flush_repeats()
 
     async def wait_closed(self) -> None:
@@ -111,8 +115,8 @@ class TlsAcceptor:
                 continue
             self._accepted_at = self._loop.time()
             connection = Connection(address, accepted)
-            if record.HANDSHAKES is not None:
-                connection.recording = record.Recording(record.HANDSHAKES, connection.peer)
+            if self._context.handshake_log is not None:
+                connection.recording = Recording(self._context.handshake_log, connection.peer)
             self._silent[connection] = None
             self._loop.add_reader(accepted, self._heard, connection)
 
@@ -223,7 +227,7 @@ class TlsAcceptor:
         self._loop.remove_reader(connection.socket)
         _end(connection, outcome)
 
-    async def _keep_house(self) -> None:
+    async def _housekeeping(self) -> None:
         """Once a second: end what was silent for too long, say how many were turned away, free memory after a rush."""
         low = _resident_bytes()
         while True:
@@ -259,6 +263,11 @@ class TlsAcceptor:
             connection.socket.close()
         if connection.recording:
             connection.recording.finish(outcome)  # which does nothing if the handshake had an end
+
+
+def _reload_all() -> None:
+    for context in list(_SERVED):
+        context.reload("SIGHUP")
 
 
 def _end(connection: Connection, outcome: str) -> None:

@@ -2,8 +2,8 @@
 
 asyncio and uvloop close the socket of a failed handshake before OpenSSL's alert is flushed (python/cpython#98078),
 so the client of a plain Uvicorn sees a closed connection. The cure is `SSLContext.sslobject_class`, a
-documented hook: raising "want read" once makes the event loop flush what is waiting. `server.context` makes contexts
-that use it; `server.acceptor` makes the peer's address known.
+documented hook: raising "want read" once makes the event loop flush what is waiting. `asgi_mtls.reloading_context`
+makes contexts that use it; `asgi_mtls.tls_acceptor` makes the peer's address known.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakKeyDictionary
 
-from server import messages
-from server.connection import CONNECTION, Connection
-from server.log import admits, event
-from server.peer import client_chain, subject_in_words
-from server.revocation import Judge, Problem
+from asgi_mtls.connection import CONNECTION, Connection
+from asgi_mtls.event_log import admits, event
+from asgi_mtls.handshake_log import tls_messages as messages
+from asgi_mtls.peer_certificate import client_chain, subject_in_words
+from asgi_mtls.revocation import Problem, RevocationChecker
 
 # FIN is sent when nothing waited to be sent before it in two looks. With both at once Chromium on a busy machine finds
 # the connection closed before it has read the alert, and shows ERR_SOCKET_NOT_CONNECTED.
@@ -47,17 +47,17 @@ class NoLongerGoodError(ssl.SSLError):
 
 
 class HandshakeTerms:
-    """What the handshakes of one server share: who judges now, and who is connected, by its TLS object."""
+    """What the handshakes of one server share: the current checker, and who is connected, by its TLS object."""
 
     def __init__(self) -> None:
-        self.judge: Judge | None = None
+        self.checker: RevocationChecker | None = None
         self.open: MutableMapping[ExplainedHandshake, Connection] = WeakKeyDictionary()
 
-    def judge_open(self, judge: Judge) -> None:
+    def recheck_open_connections(self, checker: RevocationChecker) -> None:
         """Hang up on those whose certificate is good no longer, whatever they are doing."""
         for handshake, connection in list(self.open.items()):
             chain = client_chain(handshake)
-            problem = judge.problem(chain) if chain else None
+            problem = checker.problem(chain) if chain else None
             if problem:
                 event(
                     logging.WARNING,
@@ -77,7 +77,7 @@ class ExplainedHandshake(ssl.SSLObject):
     buffers that it reads from and writes to.
     """
 
-    judge: ClassVar[Judge]
+    checker: ClassVar[RevocationChecker]
     terms: ClassVar[HandshakeTerms]
     incoming: ssl.MemoryBIO | None = None
     outgoing: ssl.MemoryBIO | None = None
@@ -100,8 +100,8 @@ class ExplainedHandshake(ssl.SSLObject):
         connection = self._connection = CONNECTION.get()
         try:
             super().do_handshake()
-            if self.session_reused or self.terms.judge is not self.judge:
-                self._judge_again()
+            if self.session_reused or self.terms.checker is not self.checker:
+                self._recheck()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             if connection and self._has_output:
                 connection.answered = True
@@ -192,10 +192,10 @@ class ExplainedHandshake(ssl.SSLObject):
                 raise
             return {}
 
-    def _judge_again(self) -> None:
+    def _recheck(self) -> None:
         """Refuse whose certificate has expired or was revoked since it was verified, or since its handshake began."""
         chain = client_chain(self)
-        problem = (self.terms.judge or self.judge).problem(chain) if chain else None
+        problem = (self.terms.checker or self.checker).problem(chain) if chain else None
         if problem:
             self.offered = chain[0]
             raise NoLongerGoodError(problem, resumed=bool(self.session_reused))
@@ -229,9 +229,9 @@ class ExplainedHandshake(ssl.SSLObject):
             )
 
 
-def explained(context: ssl.SSLContext, judge: Judge, terms: HandshakeTerms) -> None:
-    """Make the handshakes of a context explain themselves, and judge resumed sessions again."""
-    context.sslobject_class = type("Handshake", (ExplainedHandshake,), {"judge": judge, "terms": terms})
+def explained(context: ssl.SSLContext, checker: RevocationChecker, terms: HandshakeTerms) -> None:
+    """Make the handshakes of a context explain themselves, and recheck resumed sessions."""
+    context.sslobject_class = type("Handshake", (ExplainedHandshake,), {"checker": checker, "terms": terms})
     context.options |= _NO_COMPRESSED_CERTIFICATES
     # Private, so optional: without it the log lacks the subject. The C level's, since ssl's own wrapper of it turns
     # every number of every record into an enum.

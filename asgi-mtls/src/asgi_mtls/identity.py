@@ -1,8 +1,8 @@
 """Who is calling: a FastAPI dependency on top of the ASGI TLS extension.
 
-It reads what OpenSSL has verified, or a trusted proxy (`server.proxied`), and verifies nothing itself. Names are read
-from the certificate's attributes, never from their string form, in which a value may contain what looks like a
-separator.
+It reads what OpenSSL has verified, or a trusted proxy (`asgi_mtls.client_cert_header`), and verifies nothing itself.
+Names are read from the certificate's attributes, never from their string form, in which a value may contain what looks
+like a separator.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fastapi import Depends
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import HTTPConnection
 
-from server.log import event
-from server.peer import UNREADABLE
+from asgi_mtls.event_log import event
+from asgi_mtls.peer_certificate import UNREADABLE
 
 _KINDS: dict[type[x509.GeneralName], str] = {
     x509.DNSName: "DNS",
@@ -70,12 +70,12 @@ class ClientIdentity(BaseModel):
     trusted proxy that the extension's `via` names.
 
     `chain` are the SHA-256 fingerprints of the verified chain, leaf first and trust anchor last, if `chain_known`. With
-    PARTIAL_CHAIN (LAB_VERIFY_STRICT) an intermediate in the trust file is such an anchor. If not `chain_known`, it is
+    PARTIAL_CHAIN (`verify_strict`) an intermediate in the trust file is such an anchor. If not `chain_known`, it is
     the leaf alone: before Python 3.13, after a resumed session (OpenSSL keeps the leaf in the session and not the
     chain; all else here remains known), behind a proxy, and for a leaf that is itself the trust anchor.
 
-    `unsafe_names` are the names with a character that can't be seen, like `CN U+0000`; `server.authorization` refuses
-    them, and so should you before you compare a name.
+    `unsafe_names` are the names with a character that can't be seen, like `CN U+0000`; `asgi_mtls.authorization`
+    refuses them, and so should you before you compare a name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,7 +106,7 @@ def client_identity(connection: HTTPConnection) -> ClientIdentity | None:
     """Return who is calling over HTTP or WebSocket, or None for an anonymous client.
 
     None, too, for a certificate that OpenSSL accepted and `cryptography` can't read: nobody knows who that is. The log
-    says so (`certificate_unreadable`), and `server.authorization` tells the client.
+    says so (`certificate_unreadable`), and `asgi_mtls.authorization` tells the client.
     """
     return identity_of(tls_of(connection))
 

@@ -22,10 +22,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 from cryptography import x509
 
-from server.identity import identity_of
-from server.log import admits, event
-from server.peer import UNREADABLE, subject
-from server.rules import DnsName, Rule, Uri
+from asgi_mtls.event_log import admits, event
+from asgi_mtls.identity import identity_of
+from asgi_mtls.peer_certificate import UNREADABLE, subject
+from asgi_mtls.problems import PROBLEM_JSON, problem_type
+from asgi_mtls.rules import DnsName, Rule, Uri
 
 ANYBODY = "anybody"
 RFC_9440 = "Client-Cert"
@@ -42,11 +43,10 @@ _NAME = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*", re.ASCII)
 _BYTE_SEQUENCE = re.compile(rb":([A-Za-z0-9+/]*={0,2}):")  # RFC 9651 4.2.7, RFC 8941 4.2.7
 _ESCAPED = re.compile(rb"(?:[A-Za-z0-9._~+/=-]|%[0-9A-Fa-f]{2})*")  # RFC 3986 2.1
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----(?:\r?\n)?")
-_TYPE = "tag:mtls-lab.test,2026:"
 _POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 
 
-class TellingError(Exception):
+class ClientCertHeaderError(Exception):
     """What the proxy tells can't be taken; its text is the fact, the rest what the problem says (RFC 9457 3.1)."""
 
     def __init__(self, fact: str, kind: str, status: int, title: str, detail: str) -> None:
@@ -74,14 +74,14 @@ class TrustedProxy:
         peer = identity_of(tls)
         return peer is not None and peer.verified and self.rule.allows(peer)
 
-    def told(self, tls: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    def with_client(self, tls: dict[str, Any], headers: Headers) -> dict[str, Any]:
         """Return a connection's TLS extension with the client in the proxy's place; without a header it is anonymous.
 
         `via`, which is not of the specification, names the proxy. The chain is what the proxy sent and nobody
         verified here, whatever is in it.
 
         Raises:
-            TellingError: the header is there and is not one valid certificate.
+            ClientCertHeaderError: the header is there and is not one valid certificate.
         """
         chain = self._chain(list(headers))
         return tls | {
@@ -95,8 +95,8 @@ class TrustedProxy:
         """Serve a request of this proxy: with the client that its header tells of, or with a problem."""
         send = _varying(send, self.header)
         try:
-            tls = self.told(tls, scope["headers"])
-        except TellingError as error:
+            tls = self.with_client(tls, scope["headers"])
+        except ClientCertHeaderError as error:
             who = {"via": self.name, "header": self.header}
             if admits("telling_refused", (scope.get("client") or ("",))[0]):
                 path = quote(scope["path"])
@@ -155,15 +155,15 @@ def _varying(send: Send, header: str) -> Send:
     return send_varying
 
 
-async def _refuse(scope: Scope, send: Send, error: TellingError) -> None:
+async def _refuse(scope: Scope, send: Send, error: ClientCertHeaderError) -> None:
     """Answer a request or a WebSocket's handshake with the problem, before the application sees it."""
     prefix = "" if scope["type"] == "http" else "websocket."
     if prefix and "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return
-    problem = {"type": _TYPE + error.kind, "title": error.title, "status": error.status, "detail": error.detail}
+    problem = {"type": problem_type(error.kind), "title": error.title, "status": error.status, "detail": error.detail}
     body = json.dumps(problem | {"instance": quote(scope["path"])}).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": f"{prefix}http.response.start", "status": error.status, "headers": headers})
     await send({"type": f"{prefix}http.response.body", "body": body})
 
@@ -217,11 +217,13 @@ def _check_time(certificate: x509.Certificate) -> None:
     until = certificate.not_valid_after_utc
     fact = f"it expired at {until:%Y-%m-%dT%H:%M:%SZ}" if until < now else "it is not valid yet"
     title, detail = "Your certificate is not valid now", f"Your client certificate can't be used: {fact}."
-    raise TellingError(fact, "certificate-not-valid", 403, title, detail)
+    raise ClientCertHeaderError(fact, "certificate-not-valid", 403, title, detail)
 
 
-def _malformed(fact: str, value: bytes = b"") -> TellingError:
+def _malformed(fact: str, value: bytes = b"") -> ClientCertHeaderError:
     if len(value) > _MAX_BYTES:
         fact = f"it is longer than {_MAX_BYTES} bytes"
     detail = f"The header in which a proxy tells this service of your certificate is wrong: {fact}. Tell who runs it."
-    return TellingError(fact, "client-cert-malformed", 400, "The header with your certificate is malformed", detail)
+    return ClientCertHeaderError(
+        fact, "client-cert-malformed", 400, "The header with your certificate is malformed", detail
+    )

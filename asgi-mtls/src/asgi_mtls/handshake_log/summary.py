@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from server import messages
-from server.meaning import meaning
+from asgi_mtls.handshake_log import tls_messages as messages
+from asgi_mtls.handshake_log.explanations import meaning
 
 READ = "read"
 

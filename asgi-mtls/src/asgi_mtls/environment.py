@@ -1,0 +1,77 @@
+"""Settings as environment variables: `UVICORN_SSL_*`, and `ASGI_MTLS_*` for what Uvicorn does not have."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from asgi_mtls.settings import DEFAULTS, Settings, SettingsError, Spelling, parsed
+
+PREFIX = "ASGI_MTLS_"
+
+
+def variable(setting: str, prefix: str = PREFIX) -> str:
+    """Return the environment variable of a setting."""
+    return ("UVICORN_" if setting.startswith("ssl_") else prefix) + setting.upper()
+
+
+def of_variables(prefix: str = PREFIX) -> Spelling:
+    """Return how environment variables name settings."""
+
+    def assign(name: str, value: str) -> str:
+        return f"export {name}={shlex.quote(value)}" if value else f"unset {name}"
+
+    return Spelling(lambda setting: variable(setting, prefix), assign)
+
+
+def texts(prefix: str = PREFIX, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the text of each setting that a variable gives; an empty variable gives none."""
+    found = {setting: environ.get(variable(setting, prefix)) for setting in DEFAULTS}
+    return {setting: text for setting, text in found.items() if text}
+
+
+def from_environment(prefix: str = PREFIX, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings that environment variables make.
+
+    Raises:
+        SettingsError: a variable has a value that it can't have; the error names it.
+    """
+    try:
+        return Settings(**parsed(texts(prefix, environ)))
+    except SettingsError as error:
+        raise error.spelled(of_variables(prefix)) from None
+
+
+def read_env_file(path: str | None) -> None:
+    """Add what is in an env file to the environment of this process.
+
+    Uvicorn reads it, too, but only after it has parsed its own variables. As with Uvicorn, a variable that is set
+    already keeps its value, even an empty one.
+
+    Args:
+        path: what `--env-file` or UVICORN_ENV_FILE names, None for no file.
+
+    Raises:
+        SettingsError: the file can't be read, or takes a package that is not there.
+    """
+    if not path:
+        return
+    try:
+        from dotenv import load_dotenv
+        from dotenv.parser import parse_stream
+    except ImportError:
+        fact = "it takes the package python-dotenv, which is not installed"
+        raise SettingsError("UVICORN_ENV_FILE", fact, "pip install python-dotenv") from None
+    try:
+        text = Path(path).read_text("utf-8")
+        # python-dotenv would leave the line out, which may be the one with the revocation lists.
+        if wrong := next((binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error), 0):
+            raise ValueError(f"line {wrong} is not NAME=value")
+        load_dotenv(stream=io.StringIO(text))
+    except (OSError, ValueError) as error:
+        fact = (isinstance(error, OSError) and error.strerror) or str(error)
+        fact = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else fact
+        raise SettingsError("UVICORN_ENV_FILE", f"{path}: {fact}", "unset UVICORN_ENV_FILE") from None

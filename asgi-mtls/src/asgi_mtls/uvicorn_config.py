@@ -1,0 +1,123 @@
+"""Uvicorn's configuration with mutual TLS in it.
+
+Uvicorn calls `load` in each process that serves, inside its event loop: with several workers, on reload, in a program
+of one's own. So whatever starts a server with this configuration gets all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from asyncio import sslproto
+from typing import Any
+
+import uvicorn
+
+from asgi_mtls import event_log, problems
+from asgi_mtls.http_protocols import PROTOCOLS
+from asgi_mtls.reloading_context import ReloadingContext
+from asgi_mtls.settings import Settings, SettingsError
+from asgi_mtls.tls_acceptor import TlsAcceptor
+from asgi_mtls.tls_extension import TlsExtension
+
+READ_BUFFER_BYTES = 32 * 1024  # asyncio's own, 256 KiB, is what an unauthenticated connection costs
+
+
+class MtlsConfig(uvicorn.Config):
+    """The configuration of a server: Uvicorn's options, and `settings`."""
+
+    def __init__(self, app: Any, settings: Settings, **options: Any) -> None:
+        """Take Uvicorn's options but those of TLS, which are settings.
+
+        Raises:
+            SettingsError: an option with which no client could be told from another.
+        """
+        http = options.pop("http", None) or "auto"
+        if http not in PROTOCOLS or options.get("http2"):
+            fact = f"{http!r} is none of {', '.join(sorted(PROTOCOLS))}: the application would know no client"
+            raise SettingsError("UVICORN_HTTP", fact, "export UVICORN_HTTP=auto")
+        if options.get("uds") and settings.ssl_certfile:
+            fact = "asgi-mtls accepts TCP connections itself; on a socket file no refused client would get its alert"
+            raise SettingsError("UVICORN_UDS", fact, "unset UVICORN_UDS")
+        self.settings = settings
+        if options.get("log_config") is None:
+            options.pop("log_config", None)  # for Uvicorn's own
+        if settings.ssl_certfile:
+            options |= {"ssl_certfile": settings.ssl_certfile, "ssl_context_factory": _context}
+        super().__init__(app, http=PROTOCOLS[http], **options)
+
+    def configure_logging(self) -> None:
+        """Do what the user's own configuration of logging says.
+
+        Raises:
+            SettingsError: it can't be read.
+        """
+        try:
+            super().configure_logging()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+            raise SettingsError(
+                "UVICORN_LOG_CONFIG", f"{self.log_config}: {error}", "unset UVICORN_LOG_CONFIG"
+            ) from None
+
+    def load(self) -> None:
+        """Load the application and the TLS files, and have this loop accept connections as `TlsAcceptor` does."""
+        event_log.configure(self.settings)
+        if self.settings.problem_type:
+            problems.set_problem_type(self.settings.problem_type)
+        proxy = self.settings.proxy
+        if proxy and proxy.rule is None:
+            fact = f"everybody who sends the header {proxy.header} is who it says, with no key: never outside a lesson"
+            event_log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)
+        super().load()
+        if isinstance(self.ssl, ReloadingContext):
+            self.loaded_app: Any = TlsExtension(self.loaded_app, self.ssl.handshake_log)
+            try:
+                _accept_in(asyncio.get_running_loop())
+            except RuntimeError:
+                fact = "the configuration was loaded outside the event loop: no file is followed, no alert is sent"
+                event_log.event(logging.ERROR, "files_not_followed", fact=fact, cure="use asgi_mtls.serve_async")
+
+
+def _context(config: uvicorn.Config, _: Any) -> ssl.SSLContext:
+    assert isinstance(config, MtlsConfig)  # noqa: S101
+    return ReloadingContext(config.settings)
+
+
+def _accept_in(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop's `create_server` leave the connections of a `ReloadingContext` to a `TlsAcceptor`.
+
+    `create_server` of asyncio and uvloop gives the peer's address to nobody before the TLS handshake is over, and
+    Uvicorn no way to set the handshake's time limit.
+    """
+    if getattr(loop.create_server, "accepts_tls", False):
+        return
+    sslproto.SSLProtocol.max_size = READ_BUFFER_BYTES
+    plain = loop.create_server
+
+    async def create_server(
+        protocol_factory: Any,
+        host: Any = None,
+        port: Any = None,
+        *,
+        sock: socket.socket | None = None,
+        ssl: ssl.SSLContext | None = None,
+        backlog: int = 100,
+        **keywords: Any,
+    ) -> Any:
+        if not isinstance(ssl, ReloadingContext):
+            return await plain(protocol_factory, host, port, sock=sock, ssl=ssl, backlog=backlog, **keywords)
+        if sock is None:
+            family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+            sock = socket.create_server((host or "", port or 0), family=family, backlog=backlog)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Accepted sockets inherit it. asyncio sets it itself only where the socket names its protocol, which these
+            # don't; without it a response with a body waits 40 ms for the ACK of its head.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.listen(backlog)
+        sock.setblocking(False)
+        return TlsAcceptor(sock, protocol_factory, ssl)
+
+    create_server.accepts_tls = True  # type: ignore[attr-defined]
+    loop.create_server = create_server  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ compile() { # group, further options
 }
 command -v uv >/dev/null || { printf 'error: could not lock: uv is not installed\n  try: pip install uv\n' >&2; exit 2; }
 compile dev
-for group in ca server client browser npm; do compile "$group" -c requirements/dev.txt; done
+for group in ca server client browser npm build; do compile "$group" -c requirements/dev.txt; done
 if command -v npm >/dev/null; then
     npm install --prefix client/postman --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
 else

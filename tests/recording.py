@@ -51,6 +51,8 @@ class Lab:
         shutil.copytree(ROOT / "scripts", folder / "scripts")
         shutil.copytree(ROOT / "requirements", folder / "requirements")
         shutil.copy(ROOT / "Makefile", folder)
+        (folder / "asgi-mtls").mkdir()
+        shutil.copy2(ROOT / "asgi-mtls/pyproject.toml", folder / "asgi-mtls")
         (folder / ".venv/bin").mkdir(parents=True)
         self.seen = folder / "seen"
         python = folder / ".venv/bin/python"
@@ -58,6 +60,7 @@ class Lab:
         python.chmod(0o755)
         for stamp in (".lab", ".dev", ".mtls-lab"):
             (folder / ".venv" / stamp).touch()
+        (folder / ".venv/.asgi-mtls").write_text(f"{folder.resolve()}\n")
 
     def make(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         self.seen.unlink(missing_ok=True)

@@ -113,7 +113,7 @@ def lab(state: Path, tmp_path: Path) -> Iterator[Lab]:
     lab.temporary.mkdir()
     (lab.folder / "bin").mkdir(parents=True)
     (lab.folder / "venv/bin").mkdir(parents=True)
-    for name in ("scripts", "client", "ca", "catalogue", "server", "docker-compose.yml"):
+    for name in ("scripts", "client", "ca", "catalogue", "asgi-mtls", "server", "docker-compose.yml"):
         (lab.folder / name).symlink_to(ROOT / name)
     shutil.copytree(state, lab.folder / ".lab", ignore=shutil.ignore_patterns("*.log"))
     theirs = lab.folder / "theirs"

@@ -185,7 +185,7 @@ clean: check ## remove everything the lab made: containers, volumes, images, vir
 	@sh scripts/local-server.sh stop
 	$(CLEAN)
 	[ ! -e "$$VENV/.mtls-lab" ] || rm -rf "$$VENV"
-	rm -rf .lab reports .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .lab reports .mypy_cache .pytest_cache .ruff_cache asgi-mtls/build asgi-mtls/src/*.egg-info
 	@sh scripts/certs.sh --remove certs
 
 demo: ## record the three phases, in a terminal and in a browser, into docs/media/ (four minutes)

@@ -29,7 +29,8 @@ export LAB_SERVER="$SERVER" UVICORN_HOST=127.0.0.1 UVICORN_PORT="$PORT" UVICORN_
 case $CRL in none | '') LAB_CRL= ;; *) LAB_CRL=$tls/$CRL.pem ;; esac
 export LAB_CRL LAB_CRL_CHECK="$CRL_CHECK" LAB_HANDSHAKE_LOG="${LAB_HANDSHAKE_LOG:-1}" LAB_OPEN_HANDSHAKES=1
 export LAB_LOGGED_REFUSALS="${LAB_LOGGED_REFUSALS:-100000}" # the client reads the reasons in the log
-config="mode=$MODE server=$SERVER port=$PORT code=$(cat server/*.py | cksum | cut -d' ' -f1) $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
+code=$(find server/ asgi-mtls/src/asgi_mtls/ -type f ! -name '*.pyc' -exec cksum {} + | sort | cksum | cut -d' ' -f1)
+config="mode=$MODE server=$SERVER port=$PORT code=$code $(env | grep -E '^(UVICORN_|LAB_)' | sort | cksum | cut -d' ' -f1)"
 
 if sh scripts/local-server.sh running && [ "$(cat .lab/server.config 2>/dev/null)" = "$config" ]; then
     ready

@@ -7,7 +7,8 @@ made=.lab/built-$(echo "$*" | tr ' ' -) # .lab/images-...: of an earlier version
 sh scripts/project.sh || exit 2
 mkdir -p .lab
 if [ -e "$made" ] && built "$@" &&
-    [ -z "$(find acme browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore -type f ! -name '*.pyc' -newer "$made")" ]; then
+    [ -z "$(find LICENSE acme asgi-mtls browser ca catalogue client proxy server requirements docs/observations docker-compose.yml .dockerignore \
+        -type f ! -name '*.pyc' ! -path '*.egg-info/*' ! -path 'asgi-mtls/tests/*' ! -path 'asgi-mtls/build/*' -newer "$made")" ]; then
     exit 0
 fi
 echo "building the images of $* (half a minute and more the first time)" >&2

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 from running import ROOT
 
-PARTS = {"catalogue": set(), "browser": {"catalogue"}, "ca": {"catalogue"}, "client": {"catalogue"}, "server": set()}
+# Each part's folder and what it may import of ours, besides itself.
+PARTS = {
+    "asgi_mtls": ("asgi-mtls/src/asgi_mtls", set()),
+    "browser": ("browser", {"catalogue"}),
+    "ca": ("ca", {"catalogue"}),
+    "catalogue": ("catalogue", set()),
+    "client": ("client", {"catalogue"}),
+    "server": ("server", {"asgi_mtls"}),
+}
+OURS = {*PARTS, "bench", "examples", "mtls_doctor", "tests", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
 MAX_LINES = 300
 
 
@@ -37,13 +46,23 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_import_rule(part: str) -> None:
-    files = list((ROOT / part).rglob("*.py"))
+    folder, allowed = PARTS[part]
+    files = list((ROOT / folder).rglob("*.py"))
     assert files
     for path in files:
         found = imports(path)
-        assert found & set(PARTS) <= PARTS[part] | {part}, path
+        assert found & OURS <= allowed | {part}, path
         if part == "catalogue":
             assert found <= set(sys.stdlib_module_names) | {"catalogue"}, path
+
+
+def test_the_library_under_test_is_the_one_of_this_checkout() -> None:
+    """It is installed from its folder: another checkout's virtual environment has that checkout's library."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import asgi_mtls; print(asgi_mtls.__file__)"], cwd=ROOT, capture_output=True, text=True
+    )
+    installed = Path(done.stdout.strip())
+    assert installed.is_relative_to(ROOT / "asgi-mtls"), done.stdout + done.stderr + "try: make venv-dev"
 
 
 def test_files_stay_short() -> None:

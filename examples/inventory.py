@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from asgi_mtls.authorization import FORBIDDEN, Caller
-from asgi_mtls.problems import PROBLEM_JSON
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel
 
+from asgi_mtls.authorization import FORBIDDEN, Caller
+from asgi_mtls.problems import PROBLEM_JSON
 from examples.on_behalf_of import Party, party, read
 
 STOCK = {"bolt": 12, "nut": 40}

@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 import httpx
 import requests
-from asgi_mtls.authorization import FORBIDDEN, Caller
-from asgi_mtls.problems import PROBLEM_JSON
 from fastapi import FastAPI, Request, Response
 
+from asgi_mtls.authorization import FORBIDDEN, Caller
+from asgi_mtls.problems import PROBLEM_JSON
 from examples.calling import AsyncCaller, Credential, ThreadCaller, tls_reason
 from examples.on_behalf_of import headers, party
 

@@ -12,7 +12,6 @@ from asgi_mtls.event_log import Own
 from asgi_mtls.serving import log_serving
 from asgi_mtls.settings import CERT_REQS
 from asgi_mtls.startup_checks import await_certificate, check_files
-
 from server.settings import lab_command
 
 

@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel
+
 from asgi_mtls.authorization import FORBIDDEN, Caller, require
 from asgi_mtls.handshake_log.routes import ROUTES, policy
 from asgi_mtls.handshake_log.tls_messages import VERSIONS
 from asgi_mtls.identity import ClientIdentity, Identity, tls_of
 from asgi_mtls.problems import set_problem_type
 from asgi_mtls.rules import OrganizationalUnit
-from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
-
 from server import PROBLEM_TYPE
 from server.healthcheck import HEALTH
 

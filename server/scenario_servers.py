@@ -13,10 +13,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from asgi_mtls import event_log
 from uvicorn.main import main as uvicorn_command
 
 import server.app  # noqa: F401 (so that no fork has to)
+from asgi_mtls import event_log
 from server.__main__ import main as serve
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from asgi_mtls import SettingsError
 from asgi_mtls.command_line import Command, read
-
 from server import PROBLEM_TYPE
 
 APP = "server.app:app"  # unless `python -m server` is given another

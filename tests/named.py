@@ -6,13 +6,14 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from asgi_mtls.identity import ClientIdentity, client_identity
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtensionOID, NameOID
 from starlette.requests import HTTPConnection
+
+from asgi_mtls.identity import ClientIdentity, client_identity
 
 OIDS = {"CN": NameOID.COMMON_NAME, "OU": NameOID.ORGANIZATIONAL_UNIT_NAME, "O": NameOID.ORGANIZATION_NAME}
 KINDS: dict[str, Any] = {"DNS": x509.DNSName, "EMAIL": x509.RFC822Name, "URI": x509.UniformResourceIdentifier}

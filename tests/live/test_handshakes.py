@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_mtls.handshake_log.recorder import MAX_ATTEMPTS, MAX_FOLLOWERS
 from running import Running, context, serving
 
+from asgi_mtls.handshake_log.recorder import MAX_ATTEMPTS, MAX_FOLLOWERS
 from catalogue import Mode, Server
 
 pytestmark = pytest.mark.live

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asgi_mtls.environment import variable
-from asgi_mtls.settings import DEFAULTS
 from lifted import ask, context, credential, get, lifted
 from running import ROOT, Running
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_socket
+
+from asgi_mtls.environment import variable
+from asgi_mtls.settings import DEFAULTS
 
 pytestmark = pytest.mark.live
 

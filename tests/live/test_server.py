@@ -17,11 +17,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from asgi_mtls.handshake import LINGER_S
 from lifted import lifted
 from records import ALERT, APPLICATION_DATA, HANDSHAKE, RecordClient
 from running import ROOT, Running, context, serving
 
+from asgi_mtls.handshake import LINGER_S
 from ca.certificates import make
 from ca.credentials import AUTHORITIES, client_leaf
 from ca.recipe import BACKDATED, Validity

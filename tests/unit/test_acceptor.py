@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+
 from asgi_mtls.reloading_context import ReloadingContext
 from asgi_mtls.settings import Settings
 from asgi_mtls.uvicorn_config import _accept_in

@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 from asgi import Answer, ask
+from cryptography import x509
+from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.exception_handlers import http_exception_handler
+from named import UNREADABLE, certificate, connection, identity, unreadable
+from starlette.responses import PlainTextResponse
+
 from asgi_mtls.authorization import FORBIDDEN, Caller, ForbiddenError, Problem, require
 from asgi_mtls.identity import ClientIdentity
 from asgi_mtls.rules import (
@@ -23,12 +29,6 @@ from asgi_mtls.rules import (
     all_of,
     any_of,
 )
-from cryptography import x509
-from fastapi import Depends, FastAPI, Request, WebSocket
-from fastapi.exception_handlers import http_exception_handler
-from named import UNREADABLE, certificate, connection, identity, unreadable
-from starlette.responses import PlainTextResponse
-
 from server import app as application
 
 ADMINS = OrganizationalUnit("Lab Admins")

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_mtls import reloading_context as context
-from asgi_mtls.environment import from_environment
-from asgi_mtls.handshake import NoLongerGoodError
-from asgi_mtls.reloading_context import ReloadingContext
-from asgi_mtls.revocation import RevocationChecker
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from lists import authority, crl, leaf
+
+from asgi_mtls import reloading_context as context
+from asgi_mtls.environment import from_environment
+from asgi_mtls.handshake import NoLongerGoodError
+from asgi_mtls.reloading_context import ReloadingContext
+from asgi_mtls.revocation import RevocationChecker
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import timeit
 from pathlib import Path
 
 import pytest
-from asgi_mtls.identity import client_identity, is_spiffe_id
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from named import KEY_PEM, UNREADABLE, certificate, connection, identity, unreadable
+
+from asgi_mtls.identity import client_identity, is_spiffe_id
 
 CACHED_S = 3e-6
 SVID = "URI:spiffe://lab.test/ns/default"

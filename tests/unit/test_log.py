@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import ROOT
+
 from asgi_mtls import event_log as log
 from asgi_mtls.settings import Settings
-from running import ROOT
 
 SIZE = 20_000
 

@@ -7,8 +7,8 @@ import re
 import httpx
 import pytest
 import requests
-from asgi_mtls.identity import ClientIdentity
 
+from asgi_mtls.identity import ClientIdentity
 from examples.on_behalf_of import HEADER, MAX_NAME, Party, headers, party, read
 
 SHA256 = "0123456789abcdef" * 4

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from asgi import Answer, ask
-from asgi_mtls.handshake_log.recorder import HandshakeLog
-from asgi_mtls.tls_extension import HANDSHAKE_LOG
 from fastapi import FastAPI
 from running import ROOT
 from starlette.routing import BaseRoute
 from test_house import tracked
 
+from asgi_mtls.handshake_log.recorder import HandshakeLog
+from asgi_mtls.tls_extension import HANDSHAKE_LOG
 from client.page import page
 
 # Attributes that a browser follows by itself. An <a href> waits for a click and takes no script along.

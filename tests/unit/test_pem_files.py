@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from lists import authority, crl
+
 from asgi_mtls.pem_files import certificates, check_whole, load_context, trust
 from asgi_mtls.revocation import load_lists
 from asgi_mtls.settings import Settings
-from lists import authority, crl
 
 Mutation = Callable[[bytes], bytes]
 

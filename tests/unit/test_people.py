@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from asgi_mtls import identity
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
@@ -20,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from running import ROOT
 
 import catalogue
+from asgi_mtls import identity
 from ca import bundle, requests
 from ca.certificates import make
 from ca.credentials import authority

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from asgi_mtls.client_cert_header import ClientCertHeaderError, TrustedProxy, is_header_name, trusted_proxy
-from asgi_mtls.identity import identity_of
 from named import UNREADABLE as UNREADABLE_NAMES
 from named import certificate, connection, unreadable
+
+from asgi_mtls.client_cert_header import ClientCertHeaderError, TrustedProxy, is_header_name, trusted_proxy
+from asgi_mtls.identity import identity_of
 
 PEM = certificate(("CN", "alice"), sans=["EMAIL:alice@mtls-lab.test"])
 OTHER = certificate(("CN", "bob"))

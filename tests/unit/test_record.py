@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_mtls.handshake_log import recorder as record
-from asgi_mtls.handshake_log import routes as live
-from asgi_mtls.handshake_log import tls_messages as messages
-from asgi_mtls.handshake_log.explanations import meaning
-from asgi_mtls.handshake_log.recorder import HandshakeLog, Recording
-from asgi_mtls.handshake_log.summary import Attempt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import catalogue
+from asgi_mtls.handshake_log import recorder as record
+from asgi_mtls.handshake_log import routes as live
+from asgi_mtls.handshake_log import tls_messages as messages
+from asgi_mtls.handshake_log.explanations import meaning
+from asgi_mtls.handshake_log.recorder import HandshakeLog, Recording
+from asgi_mtls.handshake_log.summary import Attempt
 
 Captured = list[tuple[str, int, int, int, bytes]]
 CALLBACK = getattr(ssl.SSLContext.__mro__[1], "_msg_callback", None)

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from uvicorn.server import ServerState
+
 from asgi_mtls.http_protocols import PROTOCOLS
 from asgi_mtls.settings import Settings
 from asgi_mtls.uvicorn_config import MtlsConfig
-from uvicorn.server import ServerState
 
 BOTH = pytest.mark.parametrize("parser", ["h11", "httptools"])
 GET = b"GET /first HTTP/1.1\r\nHost: localhost\r\n"

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import ROOT, server_environ
+from starlette.requests import HTTPConnection
+
 from asgi_mtls.environment import from_environment
 from asgi_mtls.event_log import Own, _value
 from asgi_mtls.handshake_log.tls_messages import certificates
@@ -20,9 +23,6 @@ from asgi_mtls.identity import client_identity
 from asgi_mtls.peer_certificate import subject, subject_in_words
 from asgi_mtls.settings import SettingsError
 from asgi_mtls.startup_checks import await_certificate, check_files
-from running import ROOT, server_environ
-from starlette.requests import HTTPConnection
-
 from ca.store import Store
 from server import app as application
 from server.settings import lab_command

@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import asgi_mtls.handshake
 import pytest
+
+import asgi_mtls.handshake
 from asgi_mtls.handshake import HandshakeTerms, explained
 from asgi_mtls.pem_files import certificates
 from asgi_mtls.revocation import RevocationChecker

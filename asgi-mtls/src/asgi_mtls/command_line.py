@@ -136,7 +136,6 @@ class _Help(click.Command):
 def _command(prefix: str, default_app: str | None) -> click.Command:
     replaced = {"app", "version", "ssl_cert_reqs"}
     app = click.Argument(["app"], envvar="UVICORN_APP", default=default_app, required=default_app is None)
-    version = f"asgi-mtls {asgi_mtls.__version__}, Uvicorn {uvicorn.__version__}, Python {sys.version.split()[0]}"
     cert_reqs = click.Option(
         ["--ssl-cert-reqs"], help="Client certificates: off, optional or required (0, 1, 2)  [default: off]"
     )
@@ -153,13 +152,20 @@ def _command(prefix: str, default_app: str | None) -> click.Command:
                 is_eager=True,
                 expose_value=False,
                 help="Print the versions.",
-                callback=lambda context, _, asked: (click.echo(version), context.exit()) if asked else None,
+                callback=_print_version,
             ),
         ],
         help="Serve an ASGI application with mutual TLS.",
         epilog=_EXAMPLE.format(prefix=prefix),
         context_settings={"auto_envvar_prefix": "UVICORN"},
     )
+
+
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        python = sys.version.split()[0]
+        click.echo(f"asgi-mtls {asgi_mtls.__version__}, Uvicorn {uvicorn.__version__}, Python {python}")
+        context.exit()
 
 
 def _option(setting: Any) -> click.Option:

@@ -164,7 +164,7 @@ class ReloadingContext(ssl.SSLContext):
         every = len(anchors) == context.cert_store_stats()["x509"]
         checker = RevocationChecker(anchors, lists, chain=settings.crl_check == "chain", every_anchor=every)
         explained(context, checker, self.terms)
-        return Loaded(context, checker, settings.ssl_certfile and leaf_of(settings.ssl_certfile), stamp)
+        return Loaded(context, checker, leaf_of(settings.ssl_certfile) if settings.ssl_certfile else None, stamp)
 
     def _check_lists(
         self, context: ssl.SSLContext, anchors: Sequence[x509.Certificate]

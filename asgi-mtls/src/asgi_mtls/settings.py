@@ -126,7 +126,7 @@ class Settings:
             fact = f"{value!r} is none of off, optional, required (or 0, 1, 2)"
             raise SettingsError(name, fact, (name, "required"))
         if choices and value not in (default, *choices):
-            raise SettingsError(name, f"{value!r} is neither {' nor '.join(choices)}", (name, default))
+            raise SettingsError(name, f"{value!r} is neither {' nor '.join(choices)}", (name, str(default)))
         if setting.type == "float" and value != default and not (_is_number(value) and 0 < value <= _MAX_S):
             shown = f"{value:g}" if _is_number(value) else value
             fact = f"{shown!r} is no number of seconds from 0 to {_MAX_S}"

@@ -90,6 +90,9 @@ def _accept_in(loop: asyncio.AbstractEventLoop) -> None:
 
     `create_server` of asyncio and uvloop gives the peer's address to nobody before the TLS handshake is over, and
     Uvicorn no way to set the handshake's time limit.
+
+    Raises:
+        SettingsError: the loop can't be extended.
     """
     if getattr(loop.create_server, "accepts_tls", False):
         return
@@ -120,4 +123,8 @@ def _accept_in(loop: asyncio.AbstractEventLoop) -> None:
         return TlsAcceptor(sock, protocol_factory, ssl)
 
     create_server.accepts_tls = True  # type: ignore[attr-defined]
-    loop.create_server = create_server  # type: ignore[method-assign]
+    try:
+        loop.create_server = create_server  # type: ignore[assignment, method-assign]
+    except AttributeError:
+        fact = f"{type(loop).__qualname__} can't be extended: no file would be followed"
+        raise SettingsError("UVICORN_LOOP", fact, "export UVICORN_LOOP=asyncio") from None

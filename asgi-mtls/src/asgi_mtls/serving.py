@@ -10,13 +10,14 @@ import sys
 from typing import Any
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from asgi_mtls import event_log
 from asgi_mtls.settings import Settings, SettingsError
 from asgi_mtls.startup_checks import check
 from asgi_mtls.uvicorn_config import MtlsConfig
+
+STARTUP_FAILURE = 3  # Uvicorn's own exit status
 
 
 def serve(app: Any, settings: Settings, **options: Any) -> None:

@@ -18,7 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from asgi_mtls.connection import CONNECTION, Connection
 from asgi_mtls.event_log import event, flush_repeats
@@ -48,7 +49,9 @@ if sys.platform == "linux":
     _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's: it keeps what a rush needed
 
 
-_SERVED: WeakSet[ReloadingContext] = WeakSet()  # by this process: SIGHUP is for all of them
+# Of this process: SIGHUP is for all of them.
+_SERVING: dict[TlsAcceptor, None] = {}
+_HANDLING: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()  # what SIGHUP did before
 
 
 class TlsAcceptor:
@@ -64,7 +67,7 @@ class TlsAcceptor:
         settings = context.settings
         self.sockets = (listener,)
         self._listener = listener
-        self._factory, self._context, self._timeout_s = factory, context, settings.handshake_timeout_s
+        self._factory, self.context, self._timeout_s = factory, context, settings.handshake_timeout_s
         self._limit = self._places = settings.max_handshakes
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._short = descriptors - min(_RESERVED_DESCRIPTORS, descriptors // 4)
@@ -79,20 +82,26 @@ class TlsAcceptor:
         self._tasks = [self._loop.create_task(self._accept()), self._loop.create_task(self._housekeeping())]
         self._tasks[0].add_done_callback(lambda _: listener.close())
         self._tasks.append(self._loop.create_task(context.watch()))
-        _SERVED.add(context)
-        if signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN):  # not a handler of the program's own
+        _SERVING[self] = None
+        before = signal.getsignal(signal.SIGHUP)
+        if before in (signal.SIG_DFL, signal.SIG_IGN):  # not a handler of the program's own
             with suppress(NotImplementedError, RuntimeError, ValueError):  # no main thread
                 self._loop.add_signal_handler(signal.SIGHUP, _reload_all)
+                _HANDLING[self._loop] = before
 
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        _SERVING.pop(self, None)
+        if not _SERVING and self._loop in _HANDLING:
+            self._loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, _HANDLING.pop(self._loop))
         for connection in list(self._silent):
             self._drop(connection, "lost")
         while self._ready:
             _end(self._ready.popleft(), "lost")
-        if self._context.handshake_log is not None:
-            self._context.handshake_log.close()  # whoever watches it would keep the server from stopping
+        if self.context.handshake_log is not None:
+            self.context.handshake_log.close()  # whoever watches it would keep the server from stopping
         flush_repeats()
 
     async def wait_closed(self) -> None:
@@ -115,8 +124,8 @@ class TlsAcceptor:
                 continue
             self._accepted_at = self._loop.time()
             connection = Connection(address, accepted)
-            if self._context.handshake_log is not None:
-                connection.recording = Recording(self._context.handshake_log, connection.peer)
+            if self.context.handshake_log is not None:
+                connection.recording = Recording(self.context.handshake_log, connection.peer)
             self._silent[connection] = None
             self._loop.add_reader(accepted, self._heard, connection)
 
@@ -251,7 +260,7 @@ class TlsAcceptor:
         outcome = "lost"
         try:
             await self._loop.connect_accepted_socket(
-                self._factory, connection.socket, ssl=self._context, ssl_handshake_timeout=self._timeout_s
+                self._factory, connection.socket, ssl=self.context, ssl_handshake_timeout=self._timeout_s
             )
         except OSError as error:  # ssl.SSLError or a lost connection; the handshake has logged what there was to say
             outcome = "timeout" if isinstance(error, ConnectionAbortedError) else outcome
@@ -266,7 +275,7 @@ class TlsAcceptor:
 
 
 def _reload_all() -> None:
-    for context in list(_SERVED):
+    for context in dict.fromkeys(acceptor.context for acceptor in _SERVING):
         context.reload("SIGHUP")
 
 

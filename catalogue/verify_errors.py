@@ -3,6 +3,8 @@
 Names are those of x509_vfy.h and X509_STORE_CTX_get_error(3); alerts those of OpenSSL's own table (x509table in
 ssl/statem/statem_lib.c, the same from 3.0 to 3.5), in the words of RFC 8446 6.2. An error that the table does not
 list is reported as certificate_unknown, "some other (unspecified) issue".
+
+The two tables follow OpenSSL's (Copyright The OpenSSL Project Authors, Apache-2.0).
 """
 
 from __future__ import annotations

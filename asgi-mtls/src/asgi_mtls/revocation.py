@@ -22,7 +22,7 @@ from asgi_mtls.pem_files import REVOCATION_LIST, blocks
 
 _Folded = tuple[frozenset[tuple[x509.ObjectIdentifier, bytes]], ...]
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
-# OpenSSL's X509_V_ERR numbers.
+# OpenSSL's X509_V_ERR numbers; their texts below are OpenSSL's, too (x509_txt.c, Apache-2.0).
 _UNSPECIFIED, _NO_CRL, _EXPIRED, _UNTRUSTED, _REVOKED = 1, 3, 10, 20, 23
 _CRL_EARLY, _CRL_EXPIRED, _CRL_SCOPE = 11, 12, 44
 # The critical extensions of a list that OpenSSL knows.

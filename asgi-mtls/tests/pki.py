@@ -105,13 +105,13 @@ class Authority(Credential):
         *,
         units: Sequence[str] = (),
         sans: Sequence[x509.GeneralName] = (),
-        days: tuple[float, float] = (0, 1),
+        days: tuple[float, float] = (0, 90),
     ) -> Credential:
         """Sign a client's leaf, valid for these days from now."""
         names = sans or [x509.RFC822Name(f"{common_name}@example.com")]
         return self._leaf(name_of(common_name, units), names, ExtendedKeyUsageOID.CLIENT_AUTH, days)
 
-    def server(self, *names: str, address: str | None = "127.0.0.1", days: tuple[float, float] = (0, 1)) -> Credential:
+    def server(self, *names: str, address: str | None = "127.0.0.1", days: tuple[float, float] = (0, 90)) -> Credential:
         """Sign a server's leaf for DNS names and an IP address."""
         sans: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         if address:

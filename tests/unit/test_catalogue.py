@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import catalogue
+from asgi_mtls.handshake_log import tls_messages
 from catalogue import (
     ALERTS,
     NGINX_FAULTY,
@@ -102,6 +103,12 @@ def test_an_alert_follows_from_the_verify_error() -> None:
         pytest.skip(f"{header} is not installed")
     numbers = {int(n): name for name, n in re.findall(r"define\s+X509_V_ERR_(\w+)\s+(\d+)", header.read_text())}
     assert {code: numbers.get(code) for code in VERIFY_ERRORS} == VERIFY_ERRORS
+
+
+def test_alerts_are_spelled_as_in_the_library() -> None:
+    """The library imports nothing of the lab, so it has a table of its own, with one alert that TLS 1.3 dropped."""
+    its = {number: name for number, name in tls_messages.ALERTS.items() if name != "no_renegotiation"}
+    assert its == {number: name for name, number in ALERTS.items()}
 
 
 def test_every_scenario_says_how_it_is_seen_and_cured() -> None:

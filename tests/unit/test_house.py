@@ -56,6 +56,16 @@ def test_import_rule(part: str) -> None:
             assert found <= set(sys.stdlib_module_names) | {"catalogue"}, path
 
 
+def test_the_tests_of_the_library_use_nothing_of_the_lab() -> None:
+    tests = ROOT / "asgi-mtls/tests"
+    files = {path.stem: path for path in tests.glob("*.py")}
+    assert len(files) > 5
+    for path in files.values():
+        assert not imports(path) & (OURS - {"asgi_mtls", "mtls_doctor"} - {"conftest"}), path
+    lab = {path.stem for path in (ROOT / "tests").rglob("*.py")} - {"conftest"}
+    assert not lab & set(files)  # pytest imports them by these names
+
+
 def test_the_library_under_test_is_the_one_of_this_checkout() -> None:
     """It is installed from its folder: another checkout's virtual environment has that checkout's library."""
     done = subprocess.run(

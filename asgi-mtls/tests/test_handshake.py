@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
+from pki import Pki
 
 import asgi_mtls.handshake
 from asgi_mtls.handshake import HandshakeTerms, explained
@@ -24,7 +24,7 @@ def finished(client: ssl.SSLObject, service: ssl.SSLObject) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_only_the_handshake_is_watched(state: Path, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> None:
+def test_only_the_handshake_is_watched(pki: Pki, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> None:
     watched: list[int] = []
     watch = asgi_mtls.handshake._watch
 
@@ -33,16 +33,13 @@ def test_only_the_handshake_is_watched(state: Path, monkeypatch: pytest.MonkeyPa
         watch(*arguments)
 
     monkeypatch.setattr(asgi_mtls.handshake, "_watch", noting)
-    files = state / "server-tls/server-good"
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(files / "fullchain.pem", files / "privkey.pem")
-    trusted = state / "server-tls/validation_fullchain.pem"
-    serving.load_verify_locations(trusted)
+    serving.load_cert_chain(pki.server.fullchain, pki.server.privkey)
+    serving.load_verify_locations(pki.trust_file)
     serving.verify_mode = ssl.CERT_REQUIRED
-    explained(serving, RevocationChecker(certificates(trusted), None, chain=False), HandshakeTerms())
-    calling = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
+    explained(serving, RevocationChecker(certificates(pki.trust_file), None, chain=False), HandshakeTerms())
+    calling = pki.calling(pki.good)
     calling.minimum_version = calling.maximum_version = version
-    calling.load_cert_chain(*(state / "client-tls/clients/client-good" / f"{n}.pem" for n in ("fullchain", "privkey")))
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     service = serving.wrap_bio(up, down, server_side=True)
     client = calling.wrap_bio(down, up, server_hostname="localhost")

@@ -8,10 +8,10 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import uvloop
+from pki import Pki
 
 from asgi_mtls.reloading_context import ReloadingContext
 from asgi_mtls.settings import Settings
@@ -33,10 +33,9 @@ class Accepted(asyncio.Protocol):
 
 @pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 @pytest.mark.parametrize("bound", [True, False], ids=["bound by Uvicorn", "bound by the loop"])
-def test_responses_are_sent_at_once(state: Path, make: Callable[[], asyncio.AbstractEventLoop], bound: bool) -> None:
+def test_responses_are_sent_at_once(pki: Pki, make: Callable[[], asyncio.AbstractEventLoop], bound: bool) -> None:
     """Uvicorn writes head and body one after the other: with Nagle's algorithm the body waits for an ACK, 40 ms."""
-    files = state / "server-tls/server-good"
-    context = ReloadingContext(Settings(ssl_certfile=files / "fullchain.pem", ssl_keyfile=files / "privkey.pem"))
+    context = ReloadingContext(Settings(ssl_certfile=pki.server.fullchain, ssl_keyfile=pki.server.privkey))
 
     async def at_once() -> bool:
         loop = asyncio.get_running_loop()
@@ -49,7 +48,7 @@ def test_responses_are_sent_at_once(state: Path, make: Callable[[], asyncio.Abst
         where = {"sock": listener} if listener else {"host": "127.0.0.1", "port": 0}
         server = await loop.create_server(lambda: Accepted(told), ssl=context, **where)  # type: ignore[arg-type]
         port = server.sockets[0].getsockname()[1]
-        client = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
+        client = pki.calling()
         _, writer = await asyncio.open_connection("localhost", port, ssl=client)
         try:
             return await asyncio.wait_for(told, 10)
@@ -63,13 +62,10 @@ def test_responses_are_sent_at_once(state: Path, make: Callable[[], asyncio.Abst
 
 
 @pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
-def test_other_servers_of_the_loop_stay_what_they_were(
-    state: Path, make: Callable[[], asyncio.AbstractEventLoop]
-) -> None:
+def test_other_servers_of_the_loop_stay_what_they_were(pki: Pki, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """An application may listen, too: with no TLS, or with a context of its own."""
-    files = state / "server-tls/server-good"
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    own.load_cert_chain(files / "fullchain.pem", files / "privkey.pem")
+    own.load_cert_chain(pki.server.fullchain, pki.server.privkey)
 
     async def kinds() -> list[str]:
         loop = asyncio.get_running_loop()

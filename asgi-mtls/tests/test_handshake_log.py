@@ -9,16 +9,12 @@ import ssl
 import tracemalloc
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from pki import Pki
 
-import catalogue
 from asgi_mtls.handshake_log import recorder as record
 from asgi_mtls.handshake_log import routes as live
 from asgi_mtls.handshake_log import tls_messages as messages
@@ -34,28 +30,14 @@ TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 pytestmark = pytest.mark.skipif(CALLBACK is None, reason="this Python can't watch a handshake")
 
 
-def test_alerts_are_spelled_as_in_the_catalogue() -> None:
-    """The server imports nothing of ours, so it has a table of its own, with one alert that TLS 1.3 dropped."""
-    ours = {number: name for number, name in messages.ALERTS.items() if name != "no_renegotiation"}
-    assert ours == {number: name for name, number in catalogue.ALERTS.items()}
-
-
-def serving(state: Path, version: ssl.TLSVersion) -> ssl.SSLContext:
+def serving(pki: Pki, version: ssl.TLSVersion) -> ssl.SSLContext:
     """A server that requires client certificates."""
-    tls = state / "server-tls"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tls / "server-good/fullchain.pem", tls / "server-good/privkey.pem")
-    context.load_verify_locations(tls / "validation_fullchain.pem")
+    context.load_cert_chain(pki.server.fullchain, pki.server.privkey)
+    context.load_verify_locations(pki.trust_file)
     context.verify_mode = ssl.CERT_REQUIRED
     context.options |= 1 << 33  # no compressed certificates, as asgi_mtls.handshake has it
     context.minimum_version = context.maximum_version = version
-    return context
-
-
-def calling(state: Path, folder: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
-    if folder:
-        context.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
     return context
 
 
@@ -116,19 +98,15 @@ SERVER_FLIGHT = ["< EncryptedExtensions", "< CertificateRequest", "< Certificate
 CLIENT_FLIGHT = ["> Certificate", "> CertificateVerify", "> Finished"]
 
 
-def client(state: Path, name: str) -> Path:
-    return state / "client-tls/clients" / name
-
-
-def test_tls_1_3(state: Path) -> None:
-    attempt, _, _ = shake(serving(state, TLS_1_3), calling(state, client(state, "client-good")))
+def test_tls_1_3(pki: Pki) -> None:
+    attempt, _, _ = shake(serving(pki, TLS_1_3), pki.calling(pki.good))
     tickets = ["< NewSessionTicket"] * 2
     assert names(attempt) == ["> ClientHello", "< ServerHello", *SERVER_FLIGHT, *CLIENT_FLIGHT, *tickets]
     assert (attempt.outcome, attempt.tls, attempt.sni, attempt.resumed) == ("accepted", "1.3", "localhost", False)
     assert attempt.group in ("x25519", "X25519MLKEM768")
     assert attempt.cipher in ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
-    assert attempt.subjects[0] == "CN=client-good,O=mTLS Lab"
-    assert attempt.subjects[1].startswith("CN=mTLS Lab Validation Intermediate")
+    assert attempt.subjects[0] == "CN=good,O=Example"
+    assert attempt.subjects[1].startswith("CN=Client Intermediate")
     assert (attempt.alert, attempt.verify_code, attempt.reason) == (None, None, None)
     assert "holds the key" in attempt.meaning
     assert [m.at_ms for m in attempt.messages] == sorted(m.at_ms for m in attempt.messages)
@@ -136,8 +114,8 @@ def test_tls_1_3(state: Path) -> None:
     assert abs(attempt.time - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_tls_1_2(state: Path) -> None:
-    attempt, _, _ = shake(serving(state, TLS_1_2), calling(state, client(state, "client-good")))
+def test_tls_1_2(pki: Pki) -> None:
+    attempt, _, _ = shake(serving(pki, TLS_1_2), pki.calling(pki.good))
     assert names(attempt)[:6] == [
         "> ClientHello",
         "< ServerHello",
@@ -151,14 +129,14 @@ def test_tls_1_2(state: Path) -> None:
     assert names(attempt)[-2:] == ["< ChangeCipherSpec", "< Finished"]
     assert (attempt.tls, attempt.sni) == ("1.2", "localhost")
     assert attempt.group in ("x25519", "secp256r1")
-    assert attempt.subjects[0] == "CN=client-good,O=mTLS Lab"
+    assert attempt.subjects[0] == "CN=good,O=Example"
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-def test_a_refused_client(state: Path, version: ssl.TLSVersion) -> None:
-    attempt, _, _ = shake(serving(state, version), calling(state, client(state, "client-expired")))
+def test_a_refused_client(pki: Pki, version: ssl.TLSVersion) -> None:
+    attempt, _, _ = shake(serving(pki, version), pki.calling(pki.expired))
     assert attempt.outcome == "refused"
-    assert attempt.subjects[0] == "CN=client-expired,O=mTLS Lab"
+    assert attempt.subjects[0] == "CN=expired,O=Example"
     assert (attempt.verify_code, attempt.verify_error) == (10, "certificate has expired")
     assert (attempt.alert, attempt.alert_sender) == ("certificate_expired", "server")
     assert names(attempt)[-1] == "< Alert"
@@ -168,33 +146,33 @@ def test_a_refused_client(state: Path, version: ssl.TLSVersion) -> None:
 @pytest.mark.parametrize(
     ("version", "alert"), [(TLS_1_2, "handshake_failure"), (TLS_1_3, "certificate_required")], ids=["1.2", "1.3"]
 )
-def test_a_client_without_certificate(state: Path, version: ssl.TLSVersion, alert: str) -> None:
-    attempt, _, _ = shake(serving(state, version), calling(state, None))
+def test_a_client_without_certificate(pki: Pki, version: ssl.TLSVersion, alert: str) -> None:
+    attempt, _, _ = shake(serving(pki, version), pki.calling())
     assert (attempt.alert, attempt.alert_sender, attempt.subjects) == (alert, "server", ())
     sent = [m.detail for m in attempt.messages if m.name == "Certificate" and m.sender == "client"]
     assert sent == ["no certificate"]
     assert attempt.meaning == "The client sent no certificate, and the server requires one."
 
 
-def test_a_client_that_refuses_the_server(state: Path) -> None:
-    distrusting = ssl.create_default_context(cafile=state / "server-tls/validation_fullchain.pem")
-    attempt, _, _ = shake(serving(state, TLS_1_3), distrusting)
+def test_a_client_that_refuses_the_server(pki: Pki) -> None:
+    distrusting = ssl.create_default_context(cafile=pki.trust_file)
+    attempt, _, _ = shake(serving(pki, TLS_1_3), distrusting)
     assert (attempt.alert, attempt.alert_sender) == ("unknown_ca", "client")
     assert attempt.meaning.startswith("The client refused the server: it does not trust the CA")
 
 
-def test_a_hello_retry_request(state: Path) -> None:
-    server_context = serving(state, TLS_1_3)
+def test_a_hello_retry_request(pki: Pki) -> None:
+    server_context = serving(pki, TLS_1_3)
     server_context.set_ecdh_curve("secp384r1")  # one for which the client has sent no key share
-    attempt, _, _ = shake(server_context, calling(state, client(state, "client-good")))
+    attempt, _, _ = shake(server_context, pki.calling(pki.good))
     expected = ["> ClientHello", "< HelloRetryRequest", "> ClientHello", "< ServerHello", *SERVER_FLIGHT]
     assert names(attempt)[: len(expected)] == expected
     assert attempt.group == "secp384r1"
 
 
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
-def test_a_resumed_session(state: Path, version: ssl.TLSVersion) -> None:
-    server_context, client_context = serving(state, version), calling(state, client(state, "client-good"))
+def test_a_resumed_session(pki: Pki, version: ssl.TLSVersion) -> None:
+    server_context, client_context = serving(pki, version), pki.calling(pki.good)
     server_context.session_id_context = b"test"  # type: ignore[attr-defined]
     _, first, _ = shake(server_context, client_context)
     attempt, _, _ = shake(server_context, client_context, session=first.session)
@@ -205,11 +183,11 @@ def test_a_resumed_session(state: Path, version: ssl.TLSVersion) -> None:
 
 
 @pytest.fixture(scope="module")
-def captured(state: Path) -> Captured:
+def captured(pki: Pki) -> Captured:
     """The messages of a good handshake in each version, one after the other."""
     found: Captured = []
     for version in (TLS_1_2, TLS_1_3):
-        found += shake(serving(state, version), calling(state, client(state, "client-good")))[2]
+        found += shake(serving(pki, version), pki.calling(pki.good))[2]
     return found
 
 
@@ -238,24 +216,10 @@ def test_what_is_cut_short_or_changed_never_raises(captured: Captured) -> None:
     assert (messages.group_name(0x11EC), messages.group_name(0x0A0A)) == ("X25519MLKEM768", "group 0x0a0a")
 
 
-def certificate(common_name: str) -> tuple[bytes, bytes]:
-    """A self-signed certificate and its key (PEM)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    made = builder.sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return made.public_bytes(pem), private
-
-
-def test_a_hostile_name_stays_text(state: Path, tmp_path: Path) -> None:
+def test_a_hostile_name_stays_text(pki: Pki) -> None:
     """What can't be seen is shown as its number; the page sets nothing but text, and its policy runs nothing else."""
-    chain, key = certificate(HOSTILE)
-    (tmp_path / "fullchain.pem").write_bytes(chain)
-    (tmp_path / "privkey.pem").write_bytes(key)
-    attempt, _, _ = shake(serving(state, TLS_1_3), calling(state, tmp_path))
+    hostile = pki.client(HOSTILE, sans=[x509.DNSName("client.example")])
+    attempt, _, _ = shake(serving(pki, TLS_1_3), pki.calling(hostile))
     assert "onerror=alert(1)" in attempt.subjects[0]
     assert r"\u{202e}" in attempt.subjects[0]
     assert attempt.subjects[0].isprintable()

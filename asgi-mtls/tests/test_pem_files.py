@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lists import authority, crl
+from pki import Pki
 
 from asgi_mtls.pem_files import certificates, check_whole, load_context, trust
 from asgi_mtls.revocation import load_lists
@@ -117,19 +117,17 @@ def as_list(mutation: Mutation) -> Mutation:
     return lambda pem: mutation(pem.replace(b"X509 CRL", b"CERTIFICATE")).replace(b"CERTIFICATE", b"X509 CRL")
 
 
-def placed(state: Path, mutation: Mutation) -> list[bytes]:
+def placed(pki: Pki, mutation: Mutation) -> list[bytes]:
     """A trust file with a certificate that was changed: alone, and in each place beside others."""
-    changed = mutation(authority(state, "validation-intermediate").cert_pem())
-    first, last = (authority(state, f"{kind}-root").cert_pem() for kind in ("validation", "untrusted"))
+    changed = mutation(pki.client_intermediate.cert_pem)
+    first, last = (root.cert_pem for root in (pki.client_root, pki.other_root))
     return [changed, changed + first, first + changed + last, first + changed]
 
 
-def read(state: Path, trust: Path) -> tuple[int, int]:
+def read(pki: Pki, trust: Path) -> tuple[int, int]:
     """How many certificates the server has read from a trust file, and how many OpenSSL."""
     check_whole([trust])
-    good = state / "server-tls/server-good"
-    files = {"ssl_certfile": good / "fullchain.pem", "ssl_keyfile": good / "privkey.pem", "ssl_ca_certs": trust}
-    context = load_context(Settings(**files, ssl_cert_reqs="required"))
+    context = load_context(Settings(**pki.tls(ssl_ca_certs=trust)))
     return len(certificates(trust)), context.cert_store_stats()["x509"]
 
 
@@ -138,44 +136,42 @@ def read_lists(file: Path) -> None:
     trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), file)
 
 
-def refusal(state: Path, trust: Path) -> str:
+def refusal(pki: Pki, trust: Path) -> str:
     with pytest.raises((OSError, ValueError)) as refused:
-        read(state, trust)
+        read(pki, trust)
     return str(refused.value)
 
 
 @pytest.mark.parametrize("mutation", READ.values(), ids=READ)
-def test_what_openssl_reads_is_read(state: Path, tmp_path: Path, mutation: Mutation) -> None:
+def test_what_openssl_reads_is_read(pki: Pki, tmp_path: Path, mutation: Mutation) -> None:
     trust = tmp_path / "trust.pem"
-    for data, count in zip(placed(state, mutation), (1, 2, 3, 2), strict=True):
+    for data, count in zip(placed(pki, mutation), (1, 2, 3, 2), strict=True):
         trust.write_bytes(data)
-        assert read(state, trust) == (count, count)
+        assert read(pki, trust) == (count, count)
 
 
 @pytest.mark.parametrize("mutation", (TEXT | OTHER).values(), ids=TEXT | OTHER)
-def test_what_openssl_takes_for_no_certificate_is_none(state: Path, tmp_path: Path, mutation: Mutation) -> None:
+def test_what_openssl_takes_for_no_certificate_is_none(pki: Pki, tmp_path: Path, mutation: Mutation) -> None:
     trust = tmp_path / "trust.pem"
-    for data, count in zip(placed(state, mutation), (0, 1, 2, 1), strict=True):
+    for data, count in zip(placed(pki, mutation), (0, 1, 2, 1), strict=True):
         trust.write_bytes(data)
         if count:
-            assert read(state, trust) == (count, count)
+            assert read(pki, trust) == (count, count)
         else:
-            assert str(trust) in refusal(state, trust)
+            assert str(trust) in refusal(pki, trust)
 
 
 @pytest.mark.parametrize("mutation", REFUSED.values(), ids=REFUSED)
-def test_what_openssl_refuses_or_reads_half_is_refused_and_named(
-    state: Path, tmp_path: Path, mutation: Mutation
-) -> None:
+def test_what_openssl_refuses_or_reads_half_is_refused_and_named(pki: Pki, tmp_path: Path, mutation: Mutation) -> None:
     trust = tmp_path / "trust.pem"
-    for data in placed(state, mutation):
+    for data in placed(pki, mutation):
         trust.write_bytes(data)
-        assert str(trust) in refusal(state, trust)
+        assert str(trust) in refusal(pki, trust)
 
 
-def test_a_file_cut_at_any_byte_is_refused_or_ends_with_a_block(state: Path, tmp_path: Path) -> None:
+def test_a_file_cut_at_any_byte_is_refused_or_ends_with_a_block(pki: Pki, tmp_path: Path) -> None:
     trust = tmp_path / "trust.pem"
-    first, last = (authority(state, f"{kind}-root").cert_pem() for kind in ("validation", "untrusted"))
+    first, last = (root.cert_pem for root in (pki.client_root, pki.other_root))
     whole = []
     for length in range(len(first) + 1, len(first + last)):
         trust.write_bytes((first + last)[:length])
@@ -185,12 +181,12 @@ def test_a_file_cut_at_any_byte_is_refused_or_ends_with_a_block(state: Path, tmp
     assert whole == [len(first + last) - 1]  # only its last line break lacks
 
 
-def test_the_file_of_the_servers_certificate_is_named_too(state: Path, tmp_path: Path) -> None:
-    good, chain = state / "server-tls/server-good", tmp_path / "fullchain.pem"
-    leaf, separator, rest = (good / "fullchain.pem").read_bytes().partition(END)
+def test_the_file_of_the_servers_certificate_is_named_too(pki: Pki, tmp_path: Path) -> None:
+    chain = tmp_path / "fullchain.pem"
+    leaf, separator, rest = pki.server.fullchain.read_bytes().partition(END)
     chain.write_bytes(leaf + separator + rest.replace(b"\nMII", b"\nAII"))
     with pytest.raises(ValueError, match=str(chain)):
-        load_context(Settings(ssl_certfile=chain, ssl_keyfile=good / "privkey.pem"))
+        load_context(Settings(ssl_certfile=chain, ssl_keyfile=pki.server.privkey))
 
 
 def test_a_key_with_headers_is_whole(tmp_path: Path) -> None:
@@ -206,21 +202,21 @@ def test_a_key_with_headers_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutation", TEXT.values(), ids=TEXT)
-def test_what_is_text_among_revocation_lists_is_none(state: Path, tmp_path: Path, mutation: Mutation) -> None:
+def test_what_is_text_among_revocation_lists_is_none(pki: Pki, tmp_path: Path, mutation: Mutation) -> None:
     """A list that is commented out does not count. A commented certificate is not one that OpenSSL would trust."""
     file = tmp_path / "crl.pem"
-    one, other = crl(state), crl(state, issuer="validation-root")
+    one, other = pki.client_intermediate.crl(), pki.client_root.crl()
     for data in (as_list(mutation)(one) + other, other + as_list(mutation)(one)):
         file.write_bytes(data)
         assert len(load_lists(file, [])) == 1
-    file.write_bytes(other + mutation(authority(state, "untrusted-root").cert_pem()))
+    file.write_bytes(other + mutation(pki.other_root.cert_pem))
     assert len(load_lists(file, [])) == 1
 
 
 @pytest.mark.parametrize("mutation", REFUSED.values(), ids=REFUSED)
-def test_a_file_of_lists_is_refused_as_a_whole(state: Path, tmp_path: Path, mutation: Mutation) -> None:
+def test_a_file_of_lists_is_refused_as_a_whole(pki: Pki, tmp_path: Path, mutation: Mutation) -> None:
     file = tmp_path / "crl.pem"
-    changed, other = as_list(mutation)(crl(state)), crl(state, issuer="validation-root")
+    changed, other = as_list(mutation)(pki.client_intermediate.crl()), pki.client_root.crl()
     for data in (changed + other, other + changed):
         file.write_bytes(data)
         with pytest.raises(ValueError, match=str(file)):
@@ -228,11 +224,11 @@ def test_a_file_of_lists_is_refused_as_a_whole(state: Path, tmp_path: Path, muta
 
 
 @pytest.mark.parametrize("name", ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PRIVATE KEY", "X"])
-def test_every_other_block_among_lists_is_refused(state: Path, tmp_path: Path, name: str) -> None:
+def test_every_other_block_among_lists_is_refused(pki: Pki, tmp_path: Path, name: str) -> None:
     file = tmp_path / "crl.pem"
-    root = authority(state, "untrusted-root").cert_pem()
-    file.write_bytes(crl(state) + root.replace(b"CERTIFICATE", name.encode()))
+    root = pki.other_root.cert_pem
+    file.write_bytes(pki.client_intermediate.crl() + root.replace(b"CERTIFICATE", name.encode()))
     with pytest.raises(ValueError, match="something besides revocation lists"):
         load_lists(file, [])
-    file.write_bytes(crl(state))
+    file.write_bytes(pki.client_intermediate.crl())
     assert len(load_lists(file, [])) == 1

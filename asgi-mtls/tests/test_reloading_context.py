@@ -17,28 +17,27 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from lists import authority, crl, leaf
+from pki import Authority, CredentialFiles, Pki
 
 from asgi_mtls import reloading_context as context
-from asgi_mtls.environment import from_environment
 from asgi_mtls.handshake import NoLongerGoodError
 from asgi_mtls.reloading_context import ReloadingContext
 from asgi_mtls.revocation import RevocationChecker
+from asgi_mtls.settings import Settings
+
+
+def crl(pki: Pki, *revoked: x509.Certificate, issuer: str = "client_intermediate", **which: Any) -> bytes:
+    """A revocation list of one of the authorities."""
+    by: Authority = getattr(pki, issuer)
+    return by.crl(*revoked, **which)
 
 
 @pytest.fixture
-def live(state: Path) -> Callable[..., ReloadingContext]:
-    """Make a context of the issued files, with these variables."""
-    tls = state / "server-tls"
+def live(pki: Pki) -> Callable[..., ReloadingContext]:
+    """Make a context of a server that requires certificates, with further settings."""
 
-    def make(trust: Path = tls / "validation_fullchain.pem", **environ: str) -> ReloadingContext:
-        files = {
-            "UVICORN_SSL_CERTFILE": str(tls / "server-good/fullchain.pem"),
-            "UVICORN_SSL_KEYFILE": str(tls / "server-good/privkey.pem"),
-            "UVICORN_SSL_CA_CERTS": str(trust),
-            "UVICORN_SSL_CERT_REQS": "required",
-        }
-        return ReloadingContext(from_environment("LAB_", files | environ))
+    def make(**settings: Any) -> ReloadingContext:
+        return ReloadingContext(Settings(**pki.tls(**settings)))
 
     return make
 
@@ -97,27 +96,26 @@ def test_who_can_not_be_rechecked_is_good_no_longer() -> None:
     assert (problem.verify_code, "can't be judged" in problem.verify_message) == (1, True)
 
 
-def test_a_certificate_among_the_lists_is_no_trust_anchor(live: Callable[..., ReloadingContext], state: Path) -> None:
-    lists = (state / "server-tls/validation_crl.pem").read_bytes()
-    root = (state / "ca-private/untrusted-root/cert.pem").read_bytes()
-    file = state / "lists-and-more.pem"
+def test_a_certificate_among_the_lists_is_no_trust_anchor(
+    live: Callable[..., ReloadingContext], pki: Pki, tmp_path: Path
+) -> None:
+    lists = crl(pki)
+    root = pki.other_root.cert_pem
+    file = tmp_path / "lists-and-more.pem"
     file.write_bytes(lists)
-    before = live(LAB_CRL=str(file)).loaded.context.get_ca_certs()
+    before = live(crl=file).loaded.context.get_ca_certs()
     file.write_bytes(lists + root)
     with pytest.raises(ValueError, match=r"something besides revocation lists in it.* sed -n"):
-        live(LAB_CRL=str(file))
+        live(crl=file)
     file.write_bytes(lists)
-    assert live(LAB_CRL=str(file)).loaded.context.get_ca_certs() == before
+    assert live(crl=file).loaded.context.get_ca_certs() == before
 
 
-def half_way(loaded: ReloadingContext, state: Path, name: str) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def half_way(loaded: ReloadingContext, pki: Pki, credential: CredentialFiles) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """A client and the server, which has sent what it has: the client's certificate is still to come."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = loaded.wrap_bio(to_server, to_client, server_side=True)
-    folder = state / "client-tls/clients" / name
-    trusting = ssl.create_default_context(cafile=state / "client-tls/public_root.pem")
-    trusting.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
-    client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
+    client = pki.calling(credential).wrap_bio(to_client, to_server, server_hostname="localhost")
     for end in (client, server):
         with pytest.raises(ssl.SSLWantReadError):
             end.do_handshake()
@@ -125,10 +123,10 @@ def half_way(loaded: ReloadingContext, state: Path, name: str) -> tuple[ssl.SSLO
 
 
 def test_without_a_loop_of_ours_a_refusal_is_raised_at_the_next_step(
-    live: Callable[..., ReloadingContext], state: Path
+    live: Callable[..., ReloadingContext], pki: Pki
 ) -> None:
     """Where nobody would hang up on who stays, the connection must not be kept open for what is still sent."""
-    client, server = half_way(live(), state, "client-expired")
+    client, server = half_way(live(), pki, pki.expired)
     client.do_handshake()
     with pytest.raises(ssl.SSLWantReadError):  # for the alert to go out
         server.do_handshake()
@@ -137,14 +135,14 @@ def test_without_a_loop_of_ours_a_refusal_is_raised_at_the_next_step(
 
 
 def test_a_handshake_under_way_is_rechecked_by_the_lists_that_came_meanwhile(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     def finish(*, revoke: bool) -> None:
         file = tmp_path / "crl.pem"
-        file.write_bytes(crl(state))
-        loaded = live(LAB_CRL=str(file))
-        client, server = half_way(loaded, state, "client-good")
-        file.write_bytes(crl(state, *[leaf(state)] * revoke))
+        file.write_bytes(crl(pki))
+        loaded = live(crl=file)
+        client, server = half_way(loaded, pki, pki.good)
+        file.write_bytes(crl(pki, *[pki.good.certificate] * revoke))
         assert loaded.reload("a test")
         client.do_handshake()
         server.do_handshake()
@@ -158,13 +156,13 @@ def test_a_handshake_under_way_is_rechecked_by_the_lists_that_came_meanwhile(
 
 
 def test_a_file_that_is_cured_with_the_same_size_and_time_is_tried_again(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     """As after `chmod`, which changes neither; the tests may run as root, who reads everything."""
     file = tmp_path / "crl.pem"
-    good = crl(state)
+    good = crl(pki)
     file.write_bytes(good)
-    loaded = live(LAB_CRL=str(file))
+    loaded = live(crl=file)
     file.write_bytes(bytes(len(good)))
     before = file.stat()
     for _ in range(3):
@@ -179,18 +177,18 @@ def test_a_file_that_is_cured_with_the_same_size_and_time_is_tried_again(
 
 
 def test_what_failed_is_tried_again_after_a_minute(
-    live: Callable[..., ReloadingContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], monkeypatch: pytest.MonkeyPatch, pki: Pki, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
-    file.write_bytes(crl(state))
-    loaded = live(LAB_CRL=str(file))
+    file.write_bytes(crl(pki))
+    loaded = live(crl=file)
     before, load = loaded.loaded, context.load_context
 
     def fail(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(context, "load_context", fail)
-    file.write_bytes(crl(state, leaf(state)))
+    file.write_bytes(crl(pki, pki.good.certificate))
     for _ in range(3):
         loaded.poll()
     monkeypatch.setattr(context, "load_context", load)
@@ -203,24 +201,22 @@ def test_what_failed_is_tried_again_after_a_minute(
 
 
 def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     trust = tmp_path / "trust.pem"
-    roots = (state / "server-tls/validation_fullchain.pem").read_text()
-    der = authority(state, "validation-root").certificate.public_bytes(Encoding.DER)
+    roots = pki.trust_file.read_text()
+    der = pki.client_root.certificate.public_bytes(Encoding.DER)
     of_version_10 = ssl.DER_cert_to_PEM_cert(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1))
-    chain = [
-        c.public_bytes(Encoding.DER) for c in (leaf(state), authority(state, "validation-intermediate").certificate)
-    ]
+    chain = [c.public_bytes(Encoding.DER) for c in (pki.good.certificate, pki.client_intermediate.certificate)]
 
     def problem(text: str) -> object:
         trust.write_text(text)
-        loaded = live(trust=trust)
+        loaded = live(ssl_ca_certs=trust)
         return loaded.loaded.checker.problem(chain)
 
     assert problem(roots) is None
     assert not [line for line in said() if line.startswith("trust_unreadable ")]
-    other = (state / "ca-private/untrusted-root/cert.pem").read_text()
+    other = pki.other_root.cert_pem.decode()
     assert "removed" in str(problem(other))
     assert problem(of_version_10 + other) is None
     assert len([line for line in said() if line.startswith("trust_unreadable ")]) == 1
@@ -228,15 +224,15 @@ def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
 
 
 def test_a_list_that_is_not_valid_yet_replaces_no_good_one_and_is_told(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
-    file.write_bytes(crl(state))
-    loaded = live(LAB_CRL=str(file))
-    file.write_bytes(crl(state, days=9, since=1))
+    file.write_bytes(crl(pki))
+    loaded = live(crl=file)
+    file.write_bytes(crl(pki, days=9, since=1))
     assert loaded.reload("a test") is False
     assert "or not valid yet" in said()[-1]
-    live(LAB_CRL=str(file))
+    live(crl=file)
     assert [line.split()[0] for line in said()][-1] == "crl_not_yet_valid"
 
 
@@ -255,13 +251,13 @@ AT_A_PLACE = scope(full_name=[x509.UniformResourceIdentifier("http://lab.test/cr
 # The lists of the client's CA, in short: whether one revokes it, and how it differs from one of these two days.
 REVOKES, STALE, EARLY = {"revokes": True}, {"since": -9, "days": -1}, {"since": 1, "days": 9}
 NEWER, OLDER = {"since": -1}, {"since": -3}
-OF_ANOTHER_KEY, OF_ANOTHER_CA = {"key": OTHER_KEY}, {"issuer": "validation-root"}
-OF_NO_CA_HERE = {"issuer": "untrusted-intermediate"}
+OF_ANOTHER_KEY, OF_ANOTHER_CA = {"key": OTHER_KEY}, {"issuer": "client_root"}
+OF_NO_CA_HERE = {"issuer": "other_intermediate"}
 IN_OTHER_LETTERS = {
     "name": x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mTLS lab "),
-            x509.NameAttribute(NameOID.COMMON_NAME, " mtls LAB  Validation Intermediate"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "EXAMPLE "),
+            x509.NameAttribute(NameOID.COMMON_NAME, " CLIENT  Intermediate"),
         ]
     )
 }
@@ -309,24 +305,24 @@ IN_OTHER_LETTERS = {
     ],
 )
 def test_openssl_and_the_judge_choose_the_same_list(
-    live: Callable[..., ReloadingContext], state: Path, tmp_path: Path, lists: list[dict[str, Any]], code: int
+    live: Callable[..., ReloadingContext], pki: Pki, tmp_path: Path, lists: list[dict[str, Any]], code: int
 ) -> None:
     """A new handshake and an open connection get the same verdict, in any order of the lists."""
     file = tmp_path / "crl.pem"
-    made = [crl(state, *[leaf(state)] * some.pop("revokes", False), **some) for some in map(dict, lists)]
+    made = [crl(pki, *[pki.good.certificate] * some.pop("revokes", False), **some) for some in map(dict, lists)]
     for order in (made, made[::-1], made[1:] + made[:1]):
         file.write_bytes(b"".join(order))
-        loaded = live(LAB_CRL=str(file))
-        chain = [leaf(state), authority(state, "validation-intermediate").certificate]
+        loaded = live(crl=file)
+        chain = [pki.good.certificate, pki.client_intermediate.certificate]
         for known in (chain, chain[:1]):  # before Python 3.13 the leaf alone
             problem = loaded.loaded.checker.problem([c.public_bytes(Encoding.DER) for c in known])
             assert (problem.verify_code if problem else 0) == code
-        assert of_a_new_handshake(loaded, state, "client-good") == code
+        assert of_a_new_handshake(loaded, pki) == code
 
 
-def of_a_new_handshake(loaded: ReloadingContext, state: Path, name: str) -> int:
+def of_a_new_handshake(loaded: ReloadingContext, pki: Pki) -> int:
     """The verify error of a client that connects now; 0 if it is accepted."""
-    client, server = half_way(loaded, state, name)
+    client, server = half_way(loaded, pki, pki.good)
     client.do_handshake()
     try:
         server.do_handshake()
@@ -338,26 +334,26 @@ def of_a_new_handshake(loaded: ReloadingContext, state: Path, name: str) -> int:
 
 
 def test_of_two_lists_of_one_second_the_first_counts(
-    live: Callable[..., ReloadingContext], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], pki: Pki, tmp_path: Path
 ) -> None:
     """As in OpenSSL, which takes another only if it is newer."""
     file, made = tmp_path / "crl.pem", []
     while len({x509.load_pem_x509_crl(pem).last_update_utc for pem in made}) != 1:
-        made = [crl(state, leaf(state)), crl(state)]
+        made = [crl(pki, pki.good.certificate), crl(pki)]
     for order, code in ((made, 23), (made[::-1], 0)):
         file.write_bytes(b"".join(order))
-        loaded = live(LAB_CRL=str(file))
-        problem = loaded.loaded.checker.problem([leaf(state).public_bytes(Encoding.DER)])
-        assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, state, "client-good")
+        loaded = live(crl=file)
+        problem = loaded.loaded.checker.problem([pki.good.certificate.public_bytes(Encoding.DER)])
+        assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, pki)
 
 
-def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(state: Path) -> None:
+def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(pki: Pki) -> None:
     """Where the issuer is known, its key counts, as in OpenSSL. With only the leaf a revocation is not missed."""
-    by = authority(state, "validation-intermediate")
+    by = pki.client_intermediate
     now = datetime.now(UTC)
     names = x509.CertificateBuilder(by.certificate.subject, x509.Name([]), OTHER_KEY.public_key(), 5)
     validity = names.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    client = validity.sign(by.key, hashes.SHA256())  # type: ignore[arg-type]
+    client = validity.sign(by.key, hashes.SHA256())
     chain = [certificate.public_bytes(Encoding.DER) for certificate in (client, by.certificate)]
 
     def codes(*lists: bytes) -> list[int]:
@@ -365,28 +361,28 @@ def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(state: Path
         return [problem.verify_code if (problem := judge.problem(known)) else 0 for known in (chain, chain[:1])]
 
     of_another_key = OF_ANOTHER_KEY | NEWER
-    assert codes(crl(state), crl(state, **of_another_key)) == [0, 0]
-    assert codes(crl(state, client), crl(state, **of_another_key)) == [23, 23]
-    assert codes(crl(state), crl(state, client, **of_another_key)) == [0, 23]
-    assert codes(crl(state, **of_another_key)) == [3, 0]
+    assert codes(crl(pki), crl(pki, **of_another_key)) == [0, 0]
+    assert codes(crl(pki, client), crl(pki, **of_another_key)) == [23, 23]
+    assert codes(crl(pki), crl(pki, client, **of_another_key)) == [0, 23]
+    assert codes(crl(pki, **of_another_key)) == [3, 0]
     assert codes() == [3, 3]
 
 
 def test_lists_in_the_trust_file_count_too(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     """OpenSSL takes them from there, wherever the certificates are checked against lists."""
     trust, file = tmp_path / "trust.pem", tmp_path / "crl.pem"
-    trusted = (state / "server-tls/validation_fullchain.pem").read_bytes()
-    file.write_bytes(crl(state, **OLDER))
+    trusted = pki.trust_file.read_bytes()
+    file.write_bytes(crl(pki, **OLDER))
     for revoked, code in ((True, 23), (False, 0)):
-        trust.write_bytes(trusted + crl(state, *[leaf(state)] * revoked))
-        loaded = live(trust=trust, LAB_CRL=str(file))
+        trust.write_bytes(trusted + crl(pki, *[pki.good.certificate] * revoked))
+        loaded = live(ssl_ca_certs=trust, crl=file)
         assert " crls=2 " in next(line for line in reversed(said()) if line.startswith("tls_loaded "))
-        problem = loaded.loaded.checker.problem([leaf(state).public_bytes(Encoding.DER)])
-        assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, state, "client-good")
-    assert live(trust=trust).loaded.checker.lists is None  # where nothing is checked
-    assert of_a_new_handshake(live(trust=trust), state, "client-good") == 0
+        problem = loaded.loaded.checker.problem([pki.good.certificate.public_bytes(Encoding.DER)])
+        assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, pki)
+    assert live(ssl_ca_certs=trust).loaded.checker.lists is None  # where nothing is checked
+    assert of_a_new_handshake(live(ssl_ca_certs=trust), pki) == 0
 
 
 @pytest.mark.parametrize(
@@ -399,28 +395,28 @@ def test_lists_in_the_trust_file_count_too(
     ],
 )
 def test_a_list_that_openssl_takes_for_another_is_refused(
-    live: Callable[..., ReloadingContext], state: Path, tmp_path: Path, which: dict[str, Any], fact: str
+    live: Callable[..., ReloadingContext], pki: Pki, tmp_path: Path, which: dict[str, Any], fact: str
 ) -> None:
     """OpenSSL 3.0 takes a list of changes for a complete one: a client that is revoked in that one would be let in."""
     file = tmp_path / "crl.pem"
-    revokes = crl(state, leaf(state), **OLDER)
-    file.write_bytes(revokes + crl(state, **NEWER, **which))
-    with pytest.raises(ValueError, match=f"{file}: the list of CN=mTLS Lab Validation Intermediate.* {fact}"):
-        live(LAB_CRL=str(file))
-    file.write_bytes(revokes + crl(state, **NEWER))
-    live(LAB_CRL=str(file))
+    revokes = crl(pki, pki.good.certificate, **OLDER)
+    file.write_bytes(revokes + crl(pki, **NEWER, **which))
+    with pytest.raises(ValueError, match=f"{file}: the list of CN=Client Intermediate.* {fact}"):
+        live(crl=file)
+    file.write_bytes(revokes + crl(pki, **NEWER))
+    live(crl=file)
 
 
 def test_lists_that_openssl_does_not_count_as_the_server_does_are_refused(
-    live: Callable[..., ReloadingContext], monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], monkeypatch: pytest.MonkeyPatch, pki: Pki, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
-    file.write_bytes(crl(state) + crl(state, **NEWER) + crl(state, **OF_ANOTHER_CA) * 2)
+    file.write_bytes(crl(pki) + crl(pki, **NEWER) + crl(pki, **OF_ANOTHER_CA) * 2)
     load = context.load_lists
-    assert len(live(LAB_CRL=str(file)).loaded.checker.lists or ()) == 3
+    assert len(live(crl=file).loaded.checker.lists or ()) == 3
     monkeypatch.setattr(context, "load_lists", lambda *files: load(*files)[1:])
     with pytest.raises(ValueError, match=f"{file}: OpenSSL finds something else"):
-        live(LAB_CRL=str(file))
+        live(crl=file)
 
 
 def about_lists(said: list[str]) -> list[str]:
@@ -428,36 +424,34 @@ def about_lists(said: list[str]) -> list[str]:
 
 
 def test_a_stale_list_beside_a_current_one_is_not_told_as_a_refusal(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     file = tmp_path / "crl.pem"
-    current = crl(state, days=9)
+    current = crl(pki, days=9)
     for others in ([STALE], [EARLY], [STALE, EARLY, STALE | {"since": -11}]):
-        made = [crl(state, **other) for other in others]
+        made = [crl(pki, **other) for other in others]
         for order in ([current, *made], [*made, current]):
             file.write_bytes(b"".join(order))
-            loaded = live(LAB_CRL=str(file))
-            assert of_a_new_handshake(loaded, state, "client-good") == 0
+            loaded = live(crl=file)
+            assert of_a_new_handshake(loaded, pki) == 0
             assert f" crls={len(order)} " in said()[-1]
     assert not about_lists(said())
 
 
 def test_whose_list_is_stale_is_told_once_and_what_follows(
-    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], state: Path, tmp_path: Path
+    live: Callable[..., ReloadingContext], said: Callable[[], list[str]], pki: Pki, tmp_path: Path
 ) -> None:
     """Beside a current one of another CA, or of another key of the same name."""
     file = tmp_path / "crl.pem"
-    stale = [crl(state, **STALE), crl(state, since=-11, days=-2)]
+    stale = [crl(pki, **STALE), crl(pki, since=-11, days=-2)]
     for other in (OF_ANOTHER_CA, OF_ANOTHER_KEY):
-        for order in ([*stale, crl(state, days=9, **other)], [crl(state, days=9, **other), *stale]):
+        for order in ([*stale, crl(pki, days=9, **other)], [crl(pki, days=9, **other), *stale]):
             file.write_bytes(b"".join(order))
             before = len(said())
-            loaded = live(LAB_CRL=str(file))
-            assert of_a_new_handshake(loaded, state, "client-good") == 12
+            loaded = live(crl=file)
+            assert of_a_new_handshake(loaded, pki) == 12
             [line] = about_lists(said()[before:])
-            assert line.startswith(
-                f'crl_expired file={file} issuer="CN=mTLS Lab Validation Intermediate,O=mTLS Lab" key='
-            )
+            assert line.startswith(f'crl_expired file={file} issuer="CN=Client Intermediate,O=Example" key=')
             assert "every client certificate of this CA is refused (verify error 12)" in line
             latest = x509.load_pem_x509_crl(stale[0])
             assert f'since="{latest.next_update_utc}"' in line
@@ -491,7 +485,7 @@ def test_whose_list_is_stale_is_told_once_and_what_follows(
 def test_lists_that_lock_everybody_out_replace_none_that_let_some_in(
     live: Callable[..., ReloadingContext],
     said: Callable[[], list[str]],
-    state: Path,
+    pki: Pki,
     tmp_path: Path,
     before: list[dict[str, Any]],
     after: list[dict[str, Any]],
@@ -500,14 +494,14 @@ def test_lists_that_lock_everybody_out_replace_none_that_let_some_in(
     file = tmp_path / "crl.pem"
 
     def made(lists: list[dict[str, Any]]) -> list[bytes]:
-        return [crl(state, *[leaf(state)] * some.pop("revokes", False), **some) for some in map(dict, lists)]
+        return [crl(pki, *[pki.good.certificate] * some.pop("revokes", False), **some) for some in map(dict, lists)]
 
     for order in (made(after), made(after)[::-1]):
         file.write_bytes(b"".join(made(before)))
-        loaded = live(LAB_CRL=str(file))
+        loaded = live(crl=file)
         file.write_bytes(b"".join(order))
         assert loaded.reload("a test") is taken, said()[-1]
         if REVOKES in after:
-            assert of_a_new_handshake(loaded, state, "client-good") == 23
+            assert of_a_new_handshake(loaded, pki) == 23
         if not taken:
             assert "the new revocation lists have expired, or are of no CA in the trust file" in said()[-1]

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from contextlib import suppress
 
-# Characters that can't be seen, as in `server.identity`, whose image lacks this package. The server refuses a
+# Characters that can't be seen, as in `asgi_mtls.identity`, which must not import this package. The server refuses a
 # certificate with such a name, so the CA does not issue one.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _IGNORABLE = re.compile(

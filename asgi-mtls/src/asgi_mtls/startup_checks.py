@@ -122,11 +122,12 @@ def check_files(settings: Settings, *, followed: bool = True) -> None:
     except (ssl.SSLError, OSError, ValueError) as error:
         fact = f"OpenSSL can't use {', '.join(map(str, named))}: {error}"
         raise SettingsError("ssl_certfile", fact, look) from None
-    try:
-        if followed:
-            check_whole(named)
-    except (OSError, ValueError) as error:
-        raise SettingsError("ssl_certfile", str(error), look) from None
+    for name, path in files.items():
+        try:
+            if followed and path:
+                check_whole([path])
+        except (OSError, ValueError) as error:
+            raise SettingsError(name, str(error), f"grep -n -e ----- {_quoted(path)}") from None
     if crl:
         try:
             load_lists(crl, certificates(settings.ssl_ca_certs), settings.ssl_ca_certs)

@@ -168,13 +168,13 @@ def test_it_is_off_unless_asked_for(serve: Callable[..., Running]) -> None:
     for path in ("/handshakes", "/handshakes/events"):
         status, problem = answer(running, path, "client-good")
         assert (status, problem["status"], problem["instance"]) == (404, 404, path)
-        assert "LAB_HANDSHAKE_LOG=1" in problem["detail"]
+        assert "Switch it on with the setting handshake_log" in problem["detail"]
 
 
 def test_stock_has_none(serve: Callable[..., Running]) -> None:
     status, problem = answer(serve(Mode.OPTIONAL, Server.STOCK, **OPEN), "/handshakes")
     assert status == 404
-    assert "the setting handshake_log" in problem["detail"]
+    assert "Switch it on with the setting handshake_log" in problem["detail"]
 
 
 def test_strangers_see_it_in_lab_mode_only(serve: Callable[..., Running]) -> None:

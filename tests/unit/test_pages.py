@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi import Answer, ask
+from asgi_request import Answer, ask
 from fastapi import FastAPI
 from running import ROOT
 from starlette.routing import BaseRoute

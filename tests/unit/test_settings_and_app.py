@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cert_factory
 import pytest
+from asgi_request import ask
+from cert_factory import UNREADABLE, unreadable
 from running import ROOT, server_environ
 from starlette.requests import HTTPConnection
 
@@ -210,6 +213,22 @@ def test_openapi_declares_mutual_tls() -> None:
     document = application.app.openapi()
     assert document["components"]["securitySchemes"]["mutualTLS"]["type"] == "mutualTLS"
     assert {"mutualTLS": []} in document["paths"]["/whoami"]["get"]["security"]
+
+
+def test_openapi_documents_the_refusal() -> None:
+    paths = application.app.openapi()["paths"]
+    for path in ("/private", "/admin"):
+        operation = paths[path]["get"]
+        assert "application/problem+json" in operation["responses"]["403"]["content"]
+        assert operation["security"] == [{"mutualTLS": []}]
+    assert {} in paths["/"]["get"]["security"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE.values(), ids=UNREADABLE)
+def test_who_has_a_certificate_that_nobody_can_read_is_nobody(name: bytes) -> None:
+    tls = cert_factory.connection(unreadable(name)).scope["extensions"]["tls"]
+    answer = ask(application.app, "/whoami", tls=tls)
+    assert (answer.status, answer.json["identity"]) == (200, None)
 
 
 def test_a_log_line_can_not_be_forged() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from named import UNREADABLE as UNREADABLE_NAMES
-from named import certificate, connection, unreadable
+from cert_factory import UNREADABLE as UNREADABLE_NAMES
+from cert_factory import certificate, connection, unreadable
 
 from asgi_mtls.client_cert_header import ClientCertHeaderError, TrustedProxy, is_header_name, trusted_proxy
 from asgi_mtls.identity import identity_of

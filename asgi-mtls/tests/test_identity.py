@@ -9,9 +9,9 @@ import timeit
 from pathlib import Path
 
 import pytest
+from cert_factory import KEY_PEM, UNREADABLE, certificate, connection, identity, unreadable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from named import KEY_PEM, UNREADABLE, certificate, connection, identity, unreadable
 
 from asgi_mtls.identity import client_identity, is_spiffe_id
 
@@ -195,8 +195,8 @@ def test_what_openssl_takes_and_nobody_can_read_is_nobody(
     pem = unreadable(name)
     seen = accepted_by_openssl(pem, tmp_path)
     assert seen == ssl.PEM_cert_to_DER_cert(pem)
-    monkeypatch.setattr(logging.getLogger("lab"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "lab"):
+    monkeypatch.setattr(logging.getLogger("asgi_mtls"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "asgi_mtls"):
         assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
         assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
     lines = [record.getMessage() for record in caplog.records]

@@ -152,7 +152,8 @@ def test_the_chain_is_known_or_said_not_to_be() -> None:
     assert resumed
     assert (full.chain, full.chain_known) == (tuple(prints), True)
     assert (resumed.chain, resumed.chain_known) == ((prints[0],), False)
-    assert full.model_dump(exclude={"chain", "chain_known"}) == resumed.model_dump(exclude={"chain", "chain_known"})
+    same = {"chain": None, "chain_known": None}
+    assert vars(full) | same == vars(resumed) | same
 
 
 def test_an_error_of_verification_is_kept() -> None:

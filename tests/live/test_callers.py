@@ -27,7 +27,10 @@ WORKERS_S = 60.0
 SERVICE = """
 import os
 from fastapi import FastAPI, WebSocket
+from pydantic import TypeAdapter
 from asgi_mtls.identity import ClientIdentity, Identity
+
+IDENTITY = TypeAdapter(ClientIdentity | None)
 
 app = FastAPI(docs_url=None, redoc_url=None)
 
@@ -40,7 +43,7 @@ async def who_in_a_socket(socket: WebSocket, identity: Identity) -> None:
     await socket.accept()
     while True:
         await socket.receive_text()
-        await socket.send_json(identity and identity.model_dump(mode="json"))
+        await socket.send_json(IDENTITY.dump_python(identity, mode="json"))
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -54,9 +55,17 @@ def test_no_header_is_nobody_and_two_are_refused() -> None:
 
 
 def test_a_long_name_is_cut_and_the_fingerprint_is_not() -> None:
-    facts = {"subject": f"CN={'客' * 40_000}", "issuer": "CN=a", "common_name": None, "sans": (), "serial": "1"}
-    times = {"not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z"}
-    identity = ClientIdentity.model_validate(facts | times | {"sha256": SHA256, "verified": True})
+    identity = ClientIdentity(
+        subject=f"CN={'客' * 40_000}",
+        common_name=None,
+        issuer="CN=a",
+        sans=(),
+        serial="1",
+        sha256=SHA256,
+        not_before=datetime(2026, 1, 1, tzinfo=UTC),
+        not_after=datetime(2027, 1, 1, tzinfo=UTC),
+        verified=True,
+    )
     known = party(identity)
     assert (known.sha256, len(known.name)) == (SHA256, MAX_NAME)
     assert len(headers(known)[HEADER]) < 4096  # servers take heads of 8 or 16 KiB

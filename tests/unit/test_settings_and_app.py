@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection
 from asgi_mtls.environment import from_environment
 from asgi_mtls.event_log import Own, _value
 from asgi_mtls.handshake_log.tls_messages import certificates
-from asgi_mtls.identity import client_identity
+from asgi_mtls.identity import ClientIdentity, client_identity
 from asgi_mtls.peer_certificate import subject, subject_in_words
 from asgi_mtls.settings import SettingsError
 from asgi_mtls.startup_checks import await_certificate, check_files
@@ -192,7 +192,8 @@ def test_identity(state: Path) -> None:
 def test_the_page_escapes_names(state: Path) -> None:
     identity = client_identity(connection(state, "client-good"))
     assert identity
-    hostile = identity.model_copy(update={"common_name": "<script>alert(1)</script>", "sans": ("DNS:<b>",)})
+    names = {"common_name": "<script>alert(1)</script>", "sans": ("DNS:<b>",)}
+    hostile = ClientIdentity(**vars(identity) | names)
     who = application.WhoAmI(identity=hostile, tls=application.TlsFacts(version="1.3", cipher="X"))
     page = application._page(f"Hello, {application._name(hostile)}!", who)
     assert "<script>" not in page

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel
 
-from asgi_mtls.authorization import FORBIDDEN, Caller
+from asgi_mtls.fastapi import FORBIDDEN, Caller
 from asgi_mtls.problems import PROBLEM_JSON
 from examples.on_behalf_of import Party, party, read
 

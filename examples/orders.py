@@ -20,7 +20,7 @@ import httpx
 import requests
 from fastapi import FastAPI, Request, Response
 
-from asgi_mtls.authorization import FORBIDDEN, Caller
+from asgi_mtls.fastapi import FORBIDDEN, Caller
 from asgi_mtls.problems import PROBLEM_JSON
 from examples.calling import AsyncCaller, Credential, ThreadCaller, tls_reason
 from examples.on_behalf_of import headers, party

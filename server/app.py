@@ -7,16 +7,16 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
-from asgi_mtls.authorization import FORBIDDEN, Caller, require
+from asgi_mtls.fastapi import FORBIDDEN, Caller, Identity, require
 from asgi_mtls.handshake_log.routes import ROUTES, policy
-from asgi_mtls.handshake_log.tls_messages import VERSIONS
-from asgi_mtls.identity import ClientIdentity, Identity, tls_of
+from asgi_mtls.identity import ClientIdentity, TlsFacts, tls_facts
 from asgi_mtls.problems import set_problem_type
 from asgi_mtls.rules import OrganizationalUnit
 from server import PROBLEM_TYPE
@@ -39,14 +39,6 @@ dt {{ color: #555; }} dd {{ margin: 0 0 .6rem; font-family: monospace; overflow-
 """
 # Of the page without names: a name that became markup would not be allowed by it.
 PAGE_HEADERS = {"Content-Security-Policy": policy(PAGE.format(greeting="", explanation="", facts=""))}
-
-
-class TlsFacts(BaseModel):
-    """The connection: TLS version (`1.3`), cipher suite (its IANA name), and the proxy that told who the client is."""
-
-    version: str | None
-    cipher: str | None
-    via: str | None = None
 
 
 class WhoAmI(BaseModel):
@@ -82,13 +74,7 @@ app.router.routes.extend(ROUTES)
 @app.get("/whoami")
 def whoami(request: Request, identity: Identity) -> WhoAmI:
     """Say who is calling, over what."""
-    tls = tls_of(request)
-    facts = (
-        TlsFacts(version=VERSIONS.get(tls["tls_version"]), cipher=tls["cipher_name"], via=tls.get("via"))
-        if tls
-        else None
-    )
-    return WhoAmI(identity=identity, tls=facts)
+    return WhoAmI(identity=identity, tls=tls_facts(request))
 
 
 @app.get("/", response_model=None)
@@ -152,8 +138,9 @@ def _page(greeting: str, who: WhoAmI) -> str:
         explanation = "You sent no client certificate, so I don't know who you are."
     else:
         explanation = "This server does not tell the application about TLS, so I can't know who you are."
-    facts = who.identity.model_dump(mode="json", exclude={"names"}) if who.identity else {}
-    facts |= {f"TLS {key}": value for key, value in who.tls.model_dump(exclude_none=True).items()} if who.tls else {}
+    facts = who.identity.as_json() if who.identity else {}
+    facts.pop("names", None)
+    facts |= {f"TLS {key}": value for key, value in asdict(who.tls).items() if value is not None} if who.tls else {}
     rows = "".join(f"<dt>{html.escape(_words(k))}</dt><dd>{html.escape(_line(v))}</dd>" for k, v in facts.items())
     return PAGE.format(greeting=html.escape(greeting), explanation=explanation, facts=rows)
 
@@ -163,4 +150,4 @@ def _words(key: str) -> str:
 
 
 def _line(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

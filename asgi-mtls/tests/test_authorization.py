@@ -13,7 +13,9 @@ from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.exception_handlers import http_exception_handler
 from starlette.responses import PlainTextResponse
 
-from asgi_mtls.authorization import FORBIDDEN, Caller, ForbiddenError, Problem, require
+from asgi_mtls.authorization import ForbiddenError
+from asgi_mtls.fastapi import FORBIDDEN, Caller, _HttpForbiddenError, require
+from asgi_mtls.problems import Problem
 from asgi_mtls.rules import Fingerprints, OrganizationalUnit, Rule, SpiffePath, Uri, any_of
 
 ADMINS = OrganizationalUnit("Lab Admins")
@@ -122,7 +124,7 @@ def test_the_instance_is_a_path_however_it_was_asked_for() -> None:
 def test_without_its_handler_the_answer_is_a_problem_still() -> None:
     """RFC 9457 3.1: every member may be absent. So is the case where Starlette's handlers can't be reached."""
     problem = Problem(type="about:blank", title="Forbidden", status=403, detail="Connect again.", instance="/")
-    response = asyncio.run(http_exception_handler(Request({"type": "http"}), ForbiddenError(problem)))
+    response = asyncio.run(http_exception_handler(Request({"type": "http"}), _HttpForbiddenError(problem)))
     assert (response.status_code, response.headers["content-type"]) == (403, "application/problem+json")
     assert response.body == b'{"detail":"Connect again."}'
 

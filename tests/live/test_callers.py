@@ -28,7 +28,8 @@ SERVICE = """
 import os
 from fastapi import FastAPI, WebSocket
 from pydantic import TypeAdapter
-from asgi_mtls.identity import ClientIdentity, Identity
+from asgi_mtls.fastapi import Identity
+from asgi_mtls.identity import ClientIdentity
 
 IDENTITY = TypeAdapter(ClientIdentity | None)
 

@@ -1,4 +1,4 @@
-"""Who may: FastAPI dependencies that refuse with 403 and an RFC 9457 problem that says what to do.
+"""Who may: refuses with 403 and an RFC 9457 problem that says what to do; a framework is not needed.
 
 Never 401: that owes a challenge (RFC 9110 15.5.2), and no authentication scheme names a TLS certificate; a client
 that wants to show one has to connect again. A refused WebSocket is never accepted: its handshake is answered with the
@@ -7,150 +7,161 @@ same 403 and problem, or where the ASGI server has no `websocket.http.response`,
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import Depends, HTTPException
-from pydantic import BaseModel
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.websockets import WebSocket
-
+from asgi_mtls import problems
 from asgi_mtls.event_log import admits, event
-from asgi_mtls.identity import ClientIdentity, Identity, tls_of
-from asgi_mtls.problems import PROBLEM_JSON, problem_type
+from asgi_mtls.identity import ClientIdentity, Connection, client_identity, tls_of
+from asgi_mtls.problems import Problem, problem_type
 from asgi_mtls.rules import Rule
 
-_POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
+App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 
-class Problem(BaseModel):
-    """A problem (RFC 9457 3.1), and the name of the rule that forbids, if one does."""
+class ForbiddenError(Exception):
+    """A client may not; `problem` is the answer.
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    rule: str | None = None
-
-
-class ForbiddenError(HTTPException):
-    """A client may not; it carries the problem that is the answer.
-
-    Without this module's handler FastAPI's own still answers 403 with `detail`, which is a problem, too.
+    In applications of Starlette and FastAPI nothing needs to catch it. To answer otherwise there, register a handler
+    for this class, before the first request.
     """
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.status, problem.detail, {"Content-Type": PROBLEM_JSON})
+        Exception.__init__(self, problem.detail)
         self.problem = problem
 
-
-# For a route's `responses`: documents the 403 in its OpenAPI.
-FORBIDDEN: dict[int | str, dict[str, Any]] = {
-    403: {
-        "description": "No client certificate, or not one that may.",
-        "content": {PROBLEM_JSON: {"schema": Problem.model_json_schema()}},
-    }
-}
+    async def answer(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """Answer a request or a WebSocket's handshake with the problem: an ASGI application."""
+        await problems.answer(self.problem, scope, send)
 
 
-async def answer_forbidden(connection: HTTPConnection, error: Exception) -> Response | None:
-    """Answer a request or a WebSocket handshake with the problem; the exception handler of `ForbiddenError`."""
-    if not isinstance(error, ForbiddenError):
-        raise error
-    extensions = connection.scope.get("extensions") or {}
-    if isinstance(connection, WebSocket) and "websocket.http.response" not in extensions:
-        await connection.close(_POLICY_VIOLATION)
-        return None
-    body = json.dumps(error.problem.model_dump(exclude_none=True)).encode()
-    return Response(body, error.status_code, media_type=PROBLEM_JSON)
+def authorize(connection: Connection, rule: Rule | None = None, name: str | None = None) -> ClientIdentity:
+    """Return who is calling, if it may.
+
+    Args:
+        connection: an ASGI scope, or Starlette's `Request`, `WebSocket` or `HTTPConnection`.
+        rule: one of `asgi_mtls`; None for every client with a certificate.
+        name: what the refused are told; the rule's own name, which says what it looks at and not what for, if None.
+
+    Raises:
+        ForbiddenError: it sent no certificate, none that can be read, one with characters in its names that can't be
+            seen, or one that the rule does not allow.
+    """
+    caller = check_certificate(connection, client_identity(connection))
+    if rule is not None:
+        check_rule(connection, caller, rule, name)
+    return caller
 
 
-async def require_certificate(connection: HTTPConnection, identity: Identity) -> ClientIdentity:
-    """Return who is calling, or refuse: no certificate, none that can be read, or names with unseen characters."""
+class AuthorizeMiddleware:
+    """ASGI middleware that lets in only those whom `authorize` does, over HTTP and WebSocket."""
+
+    def __init__(self, app: App, rule: Rule | None = None, name: str | None = None) -> None:
+        self.app, self._rule, self._name = app, rule, name
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] in ("http", "websocket"):
+            try:
+                authorize(scope, self._rule, self._name)
+            except ForbiddenError as error:
+                await error.answer(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def check_certificate(
+    connection: Connection, identity: ClientIdentity | None, error: type[ForbiddenError] = ForbiddenError
+) -> ClientIdentity:
+    """Return who is calling, or refuse: no certificate, none that can be read, or names with unseen characters.
+
+    Raises:
+        ForbiddenError: the class `error` of it.
+    """
+
+    def refusal(kind: str, title: str, detail: str) -> ForbiddenError:
+        return error(_problem(connection, kind, title, detail, identity))
+
     tls = tls_of(connection)
     if identity is None and tls is None:
-        raise _refusal(
-            connection,
+        raise refusal(
             "tls-unknown",
             "The server can't know who you are",
             "This connection is plain HTTP, or this server does not fill the ASGI TLS extension, as plain Uvicorn does"
             " not. Use https, and have the service started with the command `asgi-mtls` or `asgi_mtls.serve`.",
         )
-    if identity is None and tls and tls["client_cert_chain"]:
-        raise _refusal(
-            connection,
+    if identity is None and tls and tls.get("client_cert_chain"):
+        raise refusal(
             "certificate-unreadable",
             "Your certificate can't be read",
             "Your client certificate was verified, but it is malformed and names nobody."
             " Have it issued again; the server's log says what is wrong with it.",
         )
     if identity is None:
-        raise _refusal(
-            connection,
+        raise refusal(
             "certificate-required",
             "A client certificate is needed",
             "You sent no client certificate. Connect again with a certificate of a CA that this server trusts, and its"
             " key (curl: --cert fullchain.pem --key privkey.pem).",
         )
     if not identity.verified:
-        title = "Your certificate was not verified"
-        detail = "No path leads from your client certificate to a CA that this server trusts. Use one of such a CA."
-        raise _refusal(connection, "certificate-unverified", title, detail, identity)
+        raise refusal(
+            "certificate-unverified",
+            "Your certificate was not verified",
+            "No path leads from your client certificate to a CA that this server trusts. Use one of such a CA.",
+        )
     if identity.unsafe_names:
-        title = "Your certificate has a name that can't be compared safely"
-        detail = f"It has a character that can't be seen: {', '.join(identity.unsafe_names)}. Have it issued without."
-        raise _refusal(connection, "certificate-name", title, detail, identity)
+        raise refusal(
+            "certificate-name",
+            "Your certificate has a name that can't be compared safely",
+            f"It has a character that can't be seen: {', '.join(identity.unsafe_names)}. Have it issued without.",
+        )
     return identity
 
 
-Caller = Annotated[ClientIdentity, Depends(require_certificate)]
-Dependency = Callable[[HTTPConnection, ClientIdentity], Awaitable[ClientIdentity]]
+def check_rule(
+    connection: Connection,
+    caller: ClientIdentity,
+    rule: Rule,
+    name: str | None,
+    error: type[ForbiddenError] = ForbiddenError,
+) -> None:
+    """Refuse a caller whom a rule does not allow.
 
-
-def require(rule: Rule, name: str | None = None) -> Dependency:
-    """Return the dependency that refuses clients without a certificate, and those whom the rule does not allow.
-
-    Args:
-        rule: one of `asgi_mtls.rules`.
-        name: what the refused are told; the rule's own name, which says what it looks at and not what for, if None.
+    Raises:
+        ForbiddenError: the class `error` of it.
     """
+    if rule.allows(caller):
+        return
     told = name or rule.name
-
-    async def allowed(connection: HTTPConnection, caller: Caller) -> ClientIdentity:
-        if rule.allows(caller):
-            return caller
-        title = "Your certificate is not allowed here"
-        detail = (
-            f"You are authenticated, but a rule of this service does not allow you: {told}."
-            " Use another certificate, or ask those who run the service."
-        )
-        raise _refusal(connection, "certificate-forbidden", title, detail, caller, told)
-
-    return allowed
+    title = "Your certificate is not allowed here"
+    detail = (
+        f"You are authenticated, but a rule of this service does not allow you: {told}."
+        " Use another certificate, or ask those who run the service."
+    )
+    raise error(_problem(connection, "certificate-forbidden", title, detail, caller, told))
 
 
-def _refusal(
-    connection: HTTPConnection,
+def _problem(
+    connection: Connection,
     kind: str,
     title: str,
     detail: str,
     identity: ClientIdentity | None = None,
     rule: str | None = None,
-) -> ForbiddenError:
-    path = quote(connection.scope["path"])  # without the query, which may hold what is nobody's business
+) -> Problem:
+    path = quote(connection["path"])  # without the query, which may hold what is nobody's business
     who = {"subject": identity.subject or None, "sha256": identity.sha256} if identity else {}
     via = (tls_of(connection) or {}).get("via")
-    if admits("forbidden", connection.client.host if connection.client else ""):
+    if admits("forbidden", (connection.get("client") or ("",))[0]):
         event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, via=via, **who)
-    # The handlers of the application that runs: so it need not register ours. One it has registered stays.
-    handlers = connection.scope.get("starlette.exception_handlers")
+    # Starlette's handlers in the application that runs: so it need not register ours. One it has registered stays.
+    handlers = connection.get("starlette.exception_handlers")
     if handlers:
-        handlers[0].setdefault(ForbiddenError, answer_forbidden)
-    return ForbiddenError(
-        Problem(type=problem_type(kind), title=title, status=403, detail=detail, instance=path, rule=rule)
-    )
+        handlers[0].setdefault(ForbiddenError, _starlette_handler)
+    return Problem(type=problem_type(kind), title=title, status=403, detail=detail, instance=path, rule=rule)
+
+
+async def _starlette_handler(_: Any, error: ForbiddenError) -> Any:
+    return error.answer

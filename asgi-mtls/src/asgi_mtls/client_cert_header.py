@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import logging
 import re
 import ssl
@@ -25,7 +24,7 @@ from cryptography import x509
 from asgi_mtls.event_log import admits, event
 from asgi_mtls.identity import identity_of
 from asgi_mtls.peer_certificate import UNREADABLE, subject
-from asgi_mtls.problems import PROBLEM_JSON, problem_type
+from asgi_mtls.problems import Problem, answer, problem_type
 from asgi_mtls.rules import DnsName, Rule, Uri
 
 ANYBODY = "anybody"
@@ -43,7 +42,6 @@ _NAME = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*", re.ASCII)
 _BYTE_SEQUENCE = re.compile(rb":([A-Za-z0-9+/]*={0,2}):")  # RFC 9651 4.2.7, RFC 8941 4.2.7
 _ESCAPED = re.compile(rb"(?:[A-Za-z0-9._~+/=-]|%[0-9A-Fa-f]{2})*")  # RFC 3986 2.1
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----(?:\r?\n)?")
-_POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 
 
 class ClientCertHeaderError(Exception):
@@ -101,7 +99,7 @@ class TrustedProxy:
             if admits("telling_refused", (scope.get("client") or ("",))[0]):
                 path = quote(scope["path"])
                 event(logging.WARNING, "telling_refused", path=path, problem=error.kind, **who, fact=error)
-            await _refuse(scope, send, error)
+            await answer(_problem(error, scope), scope, send)
             return
         scope["extensions"] = {**(scope.get("extensions") or {}), "tls": tls}
         await app(scope, receive, send)
@@ -155,17 +153,8 @@ def _varying(send: Send, header: str) -> Send:
     return send_varying
 
 
-async def _refuse(scope: Scope, send: Send, error: ClientCertHeaderError) -> None:
-    """Answer a request or a WebSocket's handshake with the problem, before the application sees it."""
-    prefix = "" if scope["type"] == "http" else "websocket."
-    if prefix and "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-        return
-    problem = {"type": problem_type(error.kind), "title": error.title, "status": error.status, "detail": error.detail}
-    body = json.dumps(problem | {"instance": quote(scope["path"])}).encode()
-    headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": f"{prefix}http.response.start", "status": error.status, "headers": headers})
-    await send({"type": f"{prefix}http.response.body", "body": body})
+def _problem(error: ClientCertHeaderError, scope: Scope) -> Problem:
+    return Problem(problem_type(error.kind), error.title, error.status, error.detail, quote(scope["path"]))
 
 
 def _values(headers: Headers, name: bytes) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Who is calling: a FastAPI dependency on top of the ASGI TLS extension.
+"""Who is calling, from the ASGI TLS extension; a framework is not needed.
 
 It reads what OpenSSL has verified, or a trusted proxy (`asgi_mtls.client_cert_header`), and verifies nothing itself.
 Names are read from the certificate's attributes, never from their string form, in which a value may contain what looks
@@ -12,19 +12,21 @@ import logging
 import re
 import ssl
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from fastapi import Depends
-from pydantic import BaseModel, ConfigDict
-from starlette.requests import HTTPConnection
 
 from asgi_mtls.event_log import event
+from asgi_mtls.handshake_log.tls_messages import VERSIONS
 from asgi_mtls.peer_certificate import UNREADABLE
+
+# An ASGI scope, or what Starlette makes of one: `HTTPConnection`, `Request` and `WebSocket` are mappings, too.
+Connection = Mapping[str, Any]
 
 _KINDS: dict[type[x509.GeneralName], str] = {
     x509.DNSName: "DNS",
@@ -48,10 +50,9 @@ _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]+)+")
 _SPIFFE_BYTES = 2048
 
 
-class Names(BaseModel):
+@dataclass(frozen=True)
+class Names:
     """The subject alternative names of the kinds that are compared, as they stand in the certificate."""
-
-    model_config = ConfigDict(frozen=True)
 
     dns: tuple[str, ...] = ()
     email: tuple[str, ...] = ()
@@ -59,7 +60,8 @@ class Names(BaseModel):
     ip: tuple[str, ...] = ()
 
 
-class ClientIdentity(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class ClientIdentity:
     """The certificate of an authenticated client.
 
     `subject` and `issuer` are RFC 4514 strings, to be shown and not to be taken apart. `organizational_units` are in
@@ -78,8 +80,6 @@ class ClientIdentity(BaseModel):
     refuses them, and so should you before you compare a name.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     subject: str
     common_name: str | None
     organizational_units: tuple[str, ...] = ()
@@ -96,14 +96,42 @@ class ClientIdentity(BaseModel):
     chain_known: bool = False
     unsafe_names: tuple[str, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON: the times as RFC 3339 has them, in UTC: `2026-11-28T12:00:00Z`."""
+        times = {"not_before": self.not_before, "not_after": self.not_after}
+        return asdict(self) | {key: time.isoformat().replace("+00:00", "Z") for key, time in times.items()}
 
-def tls_of(connection: HTTPConnection) -> dict[str, Any] | None:
+
+@dataclass(frozen=True)
+class TlsFacts:
+    """The connection: TLS version (`1.3`), cipher suite (its IANA name), and the proxy that named the client.
+
+    Each is None if the server does not say.
+    """
+
+    version: str | None
+    cipher: str | None
+    via: str | None = None
+
+
+def tls_facts(connection: Connection) -> TlsFacts | None:
+    """Return what is known of the TLS connection, or None for plain HTTP and servers that don't say."""
+    tls = tls_of(connection)
+    if tls is None:
+        return None
+    return TlsFacts(VERSIONS.get(tls.get("tls_version") or 0), tls.get("cipher_name"), tls.get("via"))
+
+
+def tls_of(connection: Connection) -> Mapping[str, Any] | None:
     """Return the ASGI TLS extension, or None for plain HTTP and servers that don't fill it (stock Uvicorn)."""
-    return (connection.scope.get("extensions") or {}).get("tls")
+    return (connection.get("extensions") or {}).get("tls")
 
 
-def client_identity(connection: HTTPConnection) -> ClientIdentity | None:
+def client_identity(connection: Connection) -> ClientIdentity | None:
     """Return who is calling over HTTP or WebSocket, or None for an anonymous client.
+
+    Args:
+        connection: an ASGI scope, or Starlette's `Request`, `WebSocket` or `HTTPConnection`.
 
     None, too, for a certificate that OpenSSL accepted and `cryptography` can't read: nobody knows who that is. The log
     says so (`certificate_unreadable`), and `asgi_mtls.authorization` tells the client.
@@ -111,31 +139,38 @@ def client_identity(connection: HTTPConnection) -> ClientIdentity | None:
     return identity_of(tls_of(connection))
 
 
-def identity_of(tls: dict[str, Any] | None) -> ClientIdentity | None:
-    """Return what `client_identity` does, from the extension."""
-    chain = tuple(tls["client_cert_chain"]) if tls else ()
+def identity_of(tls: Mapping[str, Any] | None) -> ClientIdentity | None:
+    """Return what `client_identity` does, from the extension.
+
+    Of its keys only `client_cert_chain` is needed: upstream, the extension is to have no other. Each certificate is
+    PEM, as the specification says, or DER.
+    """
+    chain = tuple((tls and tls.get("client_cert_chain")) or ())
     if not tls or not chain:
         return None
     # Nobody verified here the chain that a proxy tells.
-    return _read(chain[:1] if tls.get("via") else chain, tls["client_cert_error"] is None)
-
-
-async def current_identity(connection: HTTPConnection) -> ClientIdentity | None:
-    """Do what `client_identity` does; FastAPI would send a plain function to a thread for each request."""
-    return client_identity(connection)
-
-
-Identity = Annotated[ClientIdentity | None, Depends(current_identity)]
+    return _read(chain[:1] if tls.get("via") else chain, tls.get("client_cert_error") is None)
 
 
 @lru_cache(maxsize=512)
-def _read(chain: tuple[str, ...], verified: bool) -> ClientIdentity | None:
-    fingerprints = tuple(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() for pem in chain)
+def _read(chain: tuple[str | bytes, ...], verified: bool) -> ClientIdentity | None:
     try:
-        return _identity(x509.load_pem_x509_certificate(chain[0].encode()), fingerprints, verified)
+        ders = [_der(certificate) for certificate in chain]
+    except ValueError as error:
+        event(logging.WARNING, "certificate_unreadable", fact=error)
+        return None
+    fingerprints = tuple(hashlib.sha256(der).hexdigest() for der in ders)
+    try:
+        return _identity(x509.load_der_x509_certificate(ders[0]), fingerprints, verified)
     except UNREADABLE as error:
         event(logging.WARNING, "certificate_unreadable", sha256=fingerprints[0], fact=error)
         return None
+
+
+def _der(certificate: str | bytes) -> bytes:
+    if isinstance(certificate, bytes) and not certificate.startswith(b"-----BEGIN"):
+        return certificate
+    return ssl.PEM_cert_to_DER_cert(certificate if isinstance(certificate, str) else certificate.decode("ascii"))
 
 
 def _identity(certificate: x509.Certificate, fingerprints: tuple[str, ...], verified: bool) -> ClientIdentity:

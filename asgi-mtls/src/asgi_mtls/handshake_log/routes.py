@@ -18,10 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from asgi_mtls.authorization import require_certificate
+from asgi_mtls.authorization import authorize
 from asgi_mtls.handshake_log import recorder
 from asgi_mtls.handshake_log.summary import Attempt
-from asgi_mtls.identity import client_identity
 from asgi_mtls.problems import PROBLEM_JSON
 from asgi_mtls.tls_extension import HANDSHAKE_LOG
 
@@ -54,7 +53,7 @@ HEADERS = {
 
 async def handshakes(request: Request) -> Response:
     """Show the handshakes: a page for a browser; JSON for others, with `after` an id only what came after it."""
-    log = await _log(request)
+    log = _log(request)
     if log is None:
         return _off(request)
     if "text/html" in request.headers.get("accept", "") and request.query_params.get("format") != "json":
@@ -66,7 +65,7 @@ async def handshakes(request: Request) -> Response:
 
 async def events(request: Request) -> Response:
     """Stream the handshakes as server-sent events: those known, then each as it ends."""
-    log = await _log(request)
+    log = _log(request)
     if log is None:
         return _off(request)
     if log.full:
@@ -84,10 +83,10 @@ ROUTES = [
 ]
 
 
-async def _log(request: Request) -> recorder.HandshakeLog | None:
+def _log(request: Request) -> recorder.HandshakeLog | None:
     log: recorder.HandshakeLog | None = (request.scope.get("extensions") or {}).get(HANDSHAKE_LOG)
     if log is not None and not log.is_open:
-        await require_certificate(request, client_identity(request))
+        authorize(request)
     return log
 
 

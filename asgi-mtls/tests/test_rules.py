@@ -9,7 +9,17 @@ from cert_factory import identity
 from cryptography import x509
 
 from asgi_mtls.identity import ClientIdentity
-from asgi_mtls.rules import DnsName, Email, Fingerprints, IpAddress, OrganizationalUnit, SpiffePath, Uri, all_of, any_of
+from asgi_mtls.rules import (
+    DnsName,
+    EmailAddress,
+    Fingerprints,
+    IpAddress,
+    OrganizationalUnit,
+    SpiffePath,
+    Uri,
+    all_of,
+    any_of,
+)
 
 ADMINS = OrganizationalUnit("Lab Admins")
 
@@ -108,7 +118,7 @@ def test_other_wildcards_are_refused_at_once(pattern: str) -> None:
 
 
 def test_email_addresses() -> None:
-    alice = Email("alice@team.example")
+    alice = EmailAddress("alice@team.example")
     assert alice.allows(with_san("EMAIL:alice@TEAM.example"))
     for other in (
         "Alice@team.example",
@@ -121,7 +131,7 @@ def test_email_addresses() -> None:
         "team.example",
     ):
         assert not alice.allows(with_san(f"EMAIL:{other}")), other
-    anybody = Email("*@team.example")
+    anybody = EmailAddress("*@team.example")
     assert anybody.allows(with_san("EMAIL:bob@team.example"))
     for other in ("bob@sub.team.example", "@team.example", '"bob@evil.test"@team.example', "a@b@team.example"):
         assert not anybody.allows(with_san(f"EMAIL:{other}")), other
@@ -211,7 +221,7 @@ def test_bad_fingerprints_are_refused_at_once(given: list[str]) -> None:
 
 def test_rules_together() -> None:
     admin, mailer = identity(("OU", "Lab Admins")), with_san("EMAIL:a@lab.test")
-    mail = Email("a@lab.test")
+    mail = EmailAddress("a@lab.test")
     assert [any_of(ADMINS, mail).allows(who) for who in (admin, mailer, with_san("DNS:a"))] == [True, True, False]
     assert [all_of(ADMINS, mail).allows(who) for who in (admin, mailer)] == [False, False]
     assert all_of(ADMINS, mail).allows(identity(("OU", "Lab Admins"), sans=["EMAIL:a@lab.test"]))
@@ -223,6 +233,6 @@ def test_rules_together() -> None:
 
 @pytest.mark.parametrize("text", ["", " Lab Admins", "Lab\0Admins", "Lab \u202eAdmins", "Lab\u200dAdmins"])
 def test_names_that_could_not_be_meant_are_refused_at_once(text: str) -> None:
-    for rule in (OrganizationalUnit, DnsName, Email, Uri):
+    for rule in (OrganizationalUnit, DnsName, EmailAddress, Uri):
         with pytest.raises(ValueError, match=r"can't be seen|is empty"):
             rule(text)

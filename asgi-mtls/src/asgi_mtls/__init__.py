@@ -6,28 +6,75 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asgi_mtls.identity import ClientIdentity as ClientIdentity
-    from asgi_mtls.identity import client_identity as client_identity
-    from asgi_mtls.serving import serve as serve
-    from asgi_mtls.serving import serve_async as serve_async
-    from asgi_mtls.settings import Settings as Settings
-    from asgi_mtls.settings import SettingsError as SettingsError
+    from asgi_mtls.authorization import AuthorizeMiddleware, ForbiddenError, authorize
+    from asgi_mtls.identity import ClientIdentity, Names, TlsFacts, client_identity, tls_facts, unsafe_character
+    from asgi_mtls.problems import Problem, set_problem_type
+    from asgi_mtls.rules import (
+        DnsName,
+        EmailAddress,
+        Fingerprints,
+        IpAddress,
+        OrganizationalUnit,
+        Rule,
+        SpiffePath,
+        Uri,
+        all_of,
+        any_of,
+    )
+    from asgi_mtls.serving import serve, serve_async
+    from asgi_mtls.settings import Settings, SettingsError
 
 __version__ = "0.1.0"
 
-# Imported when they are asked for: identity and rules need no Uvicorn.
-_PUBLIC = {
-    "ClientIdentity": "identity",
-    "client_identity": "identity",
-    "serve": "serving",
-    "serve_async": "serving",
-    "Settings": "settings",
-    "SettingsError": "settings",
+__all__ = [
+    "AuthorizeMiddleware",
+    "ClientIdentity",
+    "DnsName",
+    "EmailAddress",
+    "Fingerprints",
+    "ForbiddenError",
+    "IpAddress",
+    "Names",
+    "OrganizationalUnit",
+    "Problem",
+    "Rule",
+    "Settings",
+    "SettingsError",
+    "SpiffePath",
+    "TlsFacts",
+    "Uri",
+    "__version__",
+    "all_of",
+    "any_of",
+    "authorize",
+    "client_identity",
+    "serve",
+    "serve_async",
+    "set_problem_type",
+    "tls_facts",
+    "unsafe_character",
+]
+
+# Imported when they are asked for: only the serving side needs Uvicorn.
+_MODULES = {
+    "authorization": ("AuthorizeMiddleware", "ForbiddenError", "authorize"),
+    "identity": ("ClientIdentity", "Names", "TlsFacts", "client_identity", "tls_facts", "unsafe_character"),
+    "problems": ("Problem", "set_problem_type"),
+    "rules": (
+        *("DnsName", "EmailAddress", "Fingerprints", "IpAddress", "OrganizationalUnit", "Rule", "SpiffePath", "Uri"),
+        *("all_of", "any_of"),
+    ),
+    "serving": ("serve", "serve_async"),
+    "settings": ("Settings", "SettingsError"),
 }
-__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(f"asgi_mtls.{_PUBLIC[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"asgi_mtls.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -72,7 +72,7 @@ class DnsName:
 
 
 @dataclass(frozen=True)
-class Email:
+class EmailAddress:
     """A subject alternative name is this e-mail address; `*@team.example` for every address of exactly that domain."""
 
     pattern: str = field(repr=False)

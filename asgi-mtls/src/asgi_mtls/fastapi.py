@@ -1,4 +1,4 @@
-"""Mutual TLS in applications of FastAPI: dependencies for the caller's certificate.
+"""Mutual TLS in applications of FastAPI: dependencies for the caller's certificate, with their OpenAPI.
 
 The dependencies are `async`: FastAPI would send a plain function to a thread for each request.
 """
@@ -8,15 +8,17 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException
+from fastapi.security.base import SecurityBase
 from pydantic import TypeAdapter
 from starlette.requests import HTTPConnection
 
 from asgi_mtls.authorization import ForbiddenError, check_certificate, check_rule
 from asgi_mtls.identity import ClientIdentity, client_identity
+from asgi_mtls.openapi import OPTIONAL, MutualTlsScheme, extend_documents
 from asgi_mtls.problems import PROBLEM_JSON, Problem
 from asgi_mtls.rules import Rule
 
-__all__ = ["FORBIDDEN", "Caller", "Identity", "require"]
+__all__ = ["FORBIDDEN", "Caller", "Identity", "MutualTLS", "require"]
 
 # For a route's `responses`: documents the 403 in its OpenAPI.
 FORBIDDEN: dict[int | str, dict[str, Any]] = {
@@ -38,32 +40,61 @@ class _HttpForbiddenError(ForbiddenError, HTTPException):
         self.problem = problem
 
 
-async def _identity(connection: HTTPConnection) -> ClientIdentity | None:
-    return client_identity(connection)
+class MutualTLS(SecurityBase):
+    """The caller's certificate, as a security scheme like those of `fastapi.security`.
+
+    Use an instance as a dependency: `Annotated[ClientIdentity, Depends(MutualTLS())]`. In the OpenAPI document the
+    route then needs the scheme `mutualTLS`.
+    """
+
+    model: MutualTlsScheme
+
+    def __init__(
+        self, *, scheme_name: str | None = None, description: str | None = None, auto_error: bool = True
+    ) -> None:
+        """Make a scheme.
+
+        Args:
+            scheme_name: its name in the OpenAPI document; `mutualTLS` if None.
+            description: what the document says about it.
+            auto_error: answer 403 to those without a certificate; if false, None is their identity, and the document
+                says that the route does without.
+        """
+        self.model = MutualTlsScheme(description=description)
+        self.scheme_name = (scheme_name or "mutualTLS") + ("" if auto_error else OPTIONAL)
+        self.auto_error = auto_error
+
+    async def __call__(self, connection: HTTPConnection) -> ClientIdentity | None:
+        identity = client_identity(connection)
+        return check_certificate(connection, identity, _HttpForbiddenError) if self.auto_error else identity
 
 
-Identity = Annotated[ClientIdentity | None, Depends(_identity)]
+_DESCRIPTION = "A client certificate, shown in the TLS handshake."
+_needed = MutualTLS(description=_DESCRIPTION)
 
-
-async def _caller(connection: HTTPConnection, identity: Identity) -> ClientIdentity:
-    return check_certificate(connection, identity, _HttpForbiddenError)
-
-
-Caller = Annotated[ClientIdentity, Depends(_caller)]
+Caller = Annotated[ClientIdentity, Depends(_needed)]
+Identity = Annotated[ClientIdentity | None, Depends(MutualTLS(description=_DESCRIPTION, auto_error=False))]
 
 
 def require(
-    rule: Rule, name: str | None = None
+    rule: Rule, name: str | None = None, *, scheme: MutualTLS = _needed
 ) -> Callable[[HTTPConnection, ClientIdentity], Awaitable[ClientIdentity]]:
     """Return the dependency that refuses clients without a certificate, and those whom the rule does not allow.
 
     Args:
         rule: one of `asgi_mtls`.
         name: what the refused are told; the rule's own name, which says what it looks at and not what for, if None.
+        scheme: the security scheme that the OpenAPI document names.
     """
 
-    async def allowed(connection: HTTPConnection, caller: Caller) -> ClientIdentity:
+    async def allowed(
+        connection: HTTPConnection, identity: Annotated[ClientIdentity | None, Depends(scheme)]
+    ) -> ClientIdentity:
+        caller = check_certificate(connection, identity, _HttpForbiddenError)
         check_rule(connection, caller, rule, name, _HttpForbiddenError)
         return caller
 
     return allowed
+
+
+extend_documents()

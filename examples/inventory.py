@@ -8,7 +8,6 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel
 
 from asgi_mtls.fastapi import FORBIDDEN, Caller
-from asgi_mtls.problems import PROBLEM_JSON
 from examples.on_behalf_of import Party, party, read
 
 STOCK = {"bolt": 12, "nut": 40}
@@ -40,7 +39,7 @@ async def client_of(caller: Caller, on_behalf_of: Annotated[list[str] | None, He
     try:
         return read(values)
     except ValueError as error:
-        raise HTTPException(400, str(error), {"Content-Type": PROBLEM_JSON}) from None
+        raise HTTPException(400, str(error), {"Content-Type": "application/problem+json"}) from None
 
 
 @app.get("/stock/{item}", responses=FORBIDDEN)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from asgi_mtls.identity import ClientIdentity, unsafe_character
+from asgi_mtls import ClientIdentity, unsafe_character
 
 HEADER = "On-Behalf-Of"
 MAX_NAME = 256  # characters: a subject may have 40,000

@@ -21,7 +21,6 @@ import requests
 from fastapi import FastAPI, Request, Response
 
 from asgi_mtls.fastapi import FORBIDDEN, Caller
-from asgi_mtls.problems import PROBLEM_JSON
 from examples.calling import AsyncCaller, Credential, ThreadCaller, tls_reason
 from examples.on_behalf_of import headers, party
 
@@ -76,7 +75,7 @@ async def upstream_failed(request: Request, error: Exception) -> Response:
     _LOGGER.error("inventory failed: %s: %s", type(error).__name__, error)
     status = 504 if late else 502
     problem = {"type": "about:blank", "title": "The inventory failed", "status": status, "detail": detail}
-    return Response(json.dumps(problem | {"instance": request.url.path}), status, media_type=PROBLEM_JSON)
+    return Response(json.dumps(problem | {"instance": request.url.path}), status, media_type="application/problem+json")
 
 
 @app.get("/healthz", status_code=204, include_in_schema=False)

@@ -8,17 +8,15 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
+from asgi_mtls import ClientIdentity, OrganizationalUnit, TlsFacts, set_problem_type, tls_facts
 from asgi_mtls.fastapi import FORBIDDEN, Caller, Identity, require
-from asgi_mtls.handshake_log.routes import ROUTES, policy
-from asgi_mtls.identity import ClientIdentity, TlsFacts, tls_facts
-from asgi_mtls.problems import set_problem_type
-from asgi_mtls.rules import OrganizationalUnit
+from asgi_mtls.starlette import content_security_policy, handshake_log_routes
 from server import PROBLEM_TYPE
 from server.healthcheck import HEALTH
 
@@ -38,7 +36,7 @@ dt {{ color: #555; }} dd {{ margin: 0 0 .6rem; font-family: monospace; overflow-
 <dl>{facts}</dl>
 """
 # Of the page without names: a name that became markup would not be allowed by it.
-PAGE_HEADERS = {"Content-Security-Policy": policy(PAGE.format(greeting="", explanation="", facts=""))}
+PAGE_HEADERS = {"Content-Security-Policy": content_security_policy(PAGE.format(greeting="", explanation="", facts=""))}
 
 
 class WhoAmI(BaseModel):
@@ -68,7 +66,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 set_problem_type(PROBLEM_TYPE)  # plain Uvicorn, too, answers with the lab's
 # FastAPI's /docs and /redoc load scripts from a content network, into the origin that has the user's certificate.
 app = FastAPI(title="mTLS lab", lifespan=lifespan, docs_url=None, redoc_url=None)
-app.router.routes.extend(ROUTES)
+app.router.routes.extend(handshake_log_routes)
 
 
 @app.get("/whoami")
@@ -102,24 +100,6 @@ def greet_admin(request: Request, admin: Admin) -> Response:
 @app.get(HEALTH, status_code=204, include_in_schema=False)
 def health() -> None:
     """Answer the health check."""
-
-
-def openapi() -> dict[str, Any]:
-    """Return the OpenAPI document with the `mutualTLS` security scheme, which FastAPI has no class for."""
-    if not app.openapi_schema:
-        document = FastAPI.openapi(app)
-        scheme = {"type": "mutualTLS", "description": "A client certificate of the validation CA."}
-        document.setdefault("components", {})["securitySchemes"] = {"mutualTLS": scheme}
-        for path in document["paths"].values():
-            for operation in path.values():
-                operation["security"] = [{"mutualTLS": []}]
-                if "403" not in operation["responses"]:
-                    operation["security"].append({})  # an anonymous client is answered, too
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _name(identity: ClientIdentity | None) -> str:

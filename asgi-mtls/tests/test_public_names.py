@@ -11,7 +11,7 @@ from cert_factory import certificate
 
 import asgi_mtls
 
-MODULES = ["asgi_mtls", "asgi_mtls.fastapi", "asgi_mtls.starlette"]
+MODULES = ["asgi_mtls", "asgi_mtls.fastapi", "asgi_mtls.starlette", "asgi_mtls.testing"]
 FRAMEWORKS = ["fastapi", "starlette", "pydantic", "uvicorn", "httpx", "anyio", "h11"]
 BLOCKED = """
 import sys

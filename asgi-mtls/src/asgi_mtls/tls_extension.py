@@ -7,7 +7,7 @@ A connection's TLS facts are read once, when it is made, and reach every request
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +30,23 @@ def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
     `client_cert_chain` is PEM, leaf first: the verified chain from Python 3.13 on, the leaf alone before, and empty
     for a client without certificate. `server_cert` stays None, as the specification allows.
     """
-    chain = client_chain(connection)
     cipher = connection.cipher()
+    return extension(client_chain(connection), connection.version(), cipher[0] if cipher else None)
+
+
+def extension(
+    chain: Sequence[bytes], version: str | None, cipher: str | None, error: str | None = None
+) -> dict[str, Any]:
+    """Return the extension for a client's chain (DER), and for OpenSSL's names of TLS version and cipher suite."""
     return {
         "server_cert": None,
         "client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain],
         "client_cert_name": subject(chain[0]) if chain else None,
-        "client_cert_error": None,
-        "tls_version": _VERSIONS.get(connection.version() or ""),
-        "cipher_suite": _suite(cipher[0]) if cipher else None,
+        "client_cert_error": error,
+        "tls_version": _VERSIONS.get(version or ""),
+        "cipher_suite": _suite(cipher) if cipher else None,
         # Not of the specification: its number in words.
-        "cipher_name": cipher[0] if cipher else None,
+        "cipher_name": cipher,
         # Nor this: the proxy that told of the client, instead of the connection (`asgi_mtls.client_cert_header`).
         "via": None,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import warnings
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.exception_handlers import http_exception_handler
 from starlette.responses import PlainTextResponse
 
-from asgi_mtls.authorization import ForbiddenError
+from asgi_mtls.authorization import ForbiddenError, authorize
 from asgi_mtls.fastapi import FORBIDDEN, Caller, _HttpForbiddenError, require
 from asgi_mtls.problems import Problem
 from asgi_mtls.rules import Fingerprints, OrganizationalUnit, Rule, SpiffePath, Uri, any_of
@@ -76,6 +78,35 @@ def test_the_problem_says_what_to_do() -> None:
     assert kind(get(app, "/admin", admin, error="expired")) == "certificate-unverified"
     assert get(app, "/private", somebody).status == 200
     assert get(app, "/admin", admin).status == 200
+
+
+@pytest.mark.parametrize(
+    ("scheme", "client", "missing"),
+    [
+        ("http", ("192.0.2.1", 50000), "This connection is plain HTTP"),
+        ("ws", None, "This connection is plain HTTP"),
+        ("https", ["192.0.2.1", 50000], "does not fill the ASGI TLS extension"),
+        ("wss", ["127.0.0.1", 50000], "does not fill the ASGI TLS extension"),
+        ("http", ["testclient", 50000], "asgi_mtls.testing"),
+        ("https", ("127.0.0.1", 123), "asgi_mtls.testing"),
+    ],
+)
+def test_what_is_missing_is_named(scheme: str, client: Any, missing: str) -> None:
+    scope = {"type": "http", "path": "/", "scheme": scheme, "client": client}
+    with pytest.raises(ForbiddenError, match=re.escape(missing)) as refused:
+        authorize(scope)
+    assert refused.value.problem.type.endswith(":tls-unknown")
+    causes = ("is plain HTTP", "does not fill the ASGI TLS extension", "asgi_mtls.testing")
+    assert [cause in refused.value.problem.detail for cause in causes].count(True) == 1
+
+
+def test_a_test_client_is_told_of_the_module_for_tests() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Starlettes prefer httpx2
+        from starlette.testclient import TestClient
+    problem = TestClient(service()).get("/private").json()
+    assert problem["type"].endswith(":tls-unknown")
+    assert "asgi_mtls.testing" in problem["detail"]
 
 
 @pytest.mark.parametrize("name", UNREADABLE.values(), ids=UNREADABLE)

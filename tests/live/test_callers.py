@@ -47,6 +47,44 @@ async def who_in_a_socket(socket: WebSocket, identity: Identity) -> None:
         await socket.send_json(IDENTITY.dump_python(identity, mode="json"))
 """
 
+# Middleware of each kind, added before and after the routes; nothing in it knows of TLS.
+MIDDLEWARE = """
+from fastapi import FastAPI, Request, WebSocket
+from asgi_mtls import client_identity
+from asgi_mtls.fastapi import Identity
+
+class Pure:
+    def __init__(self, app, name):
+        self.app, self.name = app, name
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] in ("http", "websocket"):
+            scope.setdefault("seen", {})[self.name] = name(client_identity(scope))
+        await self.app(scope, receive, send)
+
+def name(identity):
+    return identity and identity.common_name
+
+app = FastAPI(docs_url=None, redoc_url=None)
+app.add_middleware(Pure, name="first added")
+
+@app.middleware("http")
+async def decorated(request: Request, call_next):
+    request.scope["seen"]["decorated"] = name(client_identity(request))
+    return await call_next(request)
+
+@app.get("/seen")
+async def seen(request: Request, identity: Identity) -> dict[str, str | None]:
+    return {"route": name(identity), **request.scope["seen"]}
+
+@app.websocket("/seen")
+async def seen_in_a_socket(socket: WebSocket, identity: Identity) -> None:
+    await socket.accept()
+    await socket.send_json({"route": name(identity), **socket.scope["seen"]})
+
+app.add_middleware(Pure, name="last added")
+"""
+
 
 @pytest.fixture(scope="module")
 def service(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
@@ -121,6 +159,17 @@ def test_what_remains_known_after_resumption(service: Callable[..., Running], tl
     assert second["chain_known"] is False
     assert second["chain"] == [first["sha256"]] == first["chain"][:1]
     assert {**first, "chain": 0, "chain_known": 0} == {**second, "chain": 0, "chain_known": 0}
+
+
+def test_every_middleware_knows_who_is_calling(state: Path, tmp_path: Path) -> None:
+    """In whatever order it was added: the server wraps the application."""
+    with lifted(state, tmp_path, MIDDLEWARE) as running:
+        for name in ("client-good", None):
+            expected = dict.fromkeys(("route", "last added", "decorated", "first added"), name)
+            assert get(running, name, "/seen")[2] == expected
+            with connect_socket(f"wss://localhost:{running.port}/seen", ssl=context(running, name)) as socket:
+                del expected["decorated"]  # it is of HTTP only
+                assert json.loads(socket.recv(10)) == expected
 
 
 def test_stock_uvicorn_can_not_know(serve: Callable[..., Running]) -> None:

@@ -18,6 +18,8 @@ from asgi_mtls.identity import ClientIdentity, Connection, client_identity, tls_
 from asgi_mtls.problems import Problem, problem_type
 from asgi_mtls.rules import Rule
 
+# The addresses that Starlette's TestClient and httpx's ASGITransport make up.
+_TEST_CLIENTS = {("testclient", 50000), ("127.0.0.1", 123)}
 App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 
@@ -85,12 +87,7 @@ def check_certificate(
 
     tls = tls_of(connection)
     if identity is None and tls is None:
-        raise refusal(
-            "tls-unknown",
-            "The server can't know who you are",
-            "This connection is plain HTTP, or this server does not fill the ASGI TLS extension, as plain Uvicorn does"
-            " not. Use https, and have the service started with the command `asgi-mtls` or `asgi_mtls.serve`.",
-        )
+        raise refusal("tls-unknown", "The server can't know who you are", _what_is_missing(connection))
     if identity is None and tls and tls.get("client_cert_chain"):
         raise refusal(
             "certificate-unreadable",
@@ -118,6 +115,24 @@ def check_certificate(
             f"It has a character that can't be seen: {', '.join(identity.unsafe_names)}. Have it issued without.",
         )
     return identity
+
+
+def _what_is_missing(connection: Connection) -> str:
+    """Say why there is no ASGI TLS extension."""
+    if tuple(connection.get("client") or ()) in _TEST_CLIENTS:
+        return (
+            "This is a test client, and no server fills the ASGI TLS extension. Give it a certificate with"
+            " asgi_mtls.testing: client_certificate(client, make_certificate()), or None to be anonymous."
+        )
+    if connection.get("scheme") in ("https", "wss"):
+        return (
+            "This server does not fill the ASGI TLS extension, as plain Uvicorn does not."
+            " Have the service started with the command `asgi-mtls` or with `asgi_mtls.serve`."
+        )
+    return (
+        "This connection is plain HTTP, and a client certificate needs TLS. Use https, with the service started with"
+        " the command `asgi-mtls` or with `asgi_mtls.serve`. A proxy in front of it has to connect with TLS, too."
+    )
 
 
 def check_rule(

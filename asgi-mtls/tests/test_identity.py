@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
 import ssl
 import timeit
@@ -12,8 +13,10 @@ import pytest
 from cert_factory import KEY_PEM, UNREADABLE, certificate, connection, identity, unreadable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from pydantic import TypeAdapter
+from starlette.requests import HTTPConnection
 
-from asgi_mtls.identity import client_identity, is_spiffe_id
+from asgi_mtls.identity import ClientIdentity, TlsFacts, client_identity, is_spiffe_id, tls_facts
 
 CACHED_S = 3e-6
 SVID = "URI:spiffe://lab.test/ns/default"
@@ -154,6 +157,62 @@ def test_the_chain_is_known_or_said_not_to_be() -> None:
     assert (resumed.chain, resumed.chain_known) == ((prints[0],), False)
     same = {"chain": None, "chain_known": None}
     assert vars(full) | same == vars(resumed) | same
+
+
+LEAF = certificate(("CN", "leaf"), ("OU", "Ops"))
+FORMS = {
+    "ASGI TLS 0.2": {
+        "server_cert": None,
+        "client_cert_chain": [LEAF],
+        "client_cert_name": "OU=Ops,CN=leaf",
+        "client_cert_error": None,
+        "tls_version": 0x0304,
+        "cipher_suite": 0x1301,
+    },
+    "the chain only": {"client_cert_chain": [LEAF]},
+    "a tuple": {"client_cert_chain": (LEAF,)},
+    "DER": {"client_cert_chain": [ssl.PEM_cert_to_DER_cert(LEAF)]},
+    "PEM in bytes": {"client_cert_chain": [LEAF.encode()]},
+    "no space around": {"client_cert_chain": [LEAF.strip()], "client_cert_error": None},
+}
+NOBODY: dict[str, dict[str, object]] = {
+    "no extensions": {},
+    "extensions that are None": {"extensions": None},
+    "other extensions": {"extensions": {"http.response.debug": {}}},
+    "the extension is None": {"extensions": {"tls": None}},
+    "the extension is empty": {"extensions": {"tls": {}}},
+    "the chain is None": {"extensions": {"tls": {"client_cert_chain": None}}},
+    "the chain is empty": {"extensions": {"tls": {"client_cert_chain": []}}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_that_a_server_may_fill(form: str) -> None:
+    scope = {"type": "http", "path": "/", "extensions": {"tls": FORMS[form]}}
+    for seen in (scope, HTTPConnection(scope)):
+        known = client_identity(seen)
+        assert known
+        assert (known.common_name, known.organizational_units, known.verified) == ("leaf", ("Ops",), True)
+        assert known.sha256 == x509.load_pem_x509_certificate(LEAF.encode()).fingerprint(hashes.SHA256()).hex()
+
+
+@pytest.mark.parametrize("scope", NOBODY.values(), ids=NOBODY)
+def test_what_a_server_may_leave_out(scope: dict[str, object]) -> None:
+    assert client_identity(scope) is None
+    facts = tls_facts(scope)
+    assert facts is None or facts == TlsFacts(None, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-----BEGIN CERTIFICATE-----", b"-----BEGIN \xff", b"\x30\x00"])
+def test_what_is_no_certificate_is_nobody(text: object, caplog: pytest.LogCaptureFixture) -> None:
+    assert client_identity({"extensions": {"tls": {"client_cert_chain": [text]}}}) is None
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["certificate_unreadable"]
+
+
+def test_json_has_what_pydantic_would_make_of_it() -> None:
+    known = identity(("CN", "a"), ("OU", "Ops"), sans=["DNS:a.test"])
+    assert json.loads(json.dumps(known.as_json())) == TypeAdapter(ClientIdentity).dump_python(known, mode="json")
+    assert known.as_json()["not_after"].endswith("Z")
 
 
 def test_an_error_of_verification_is_kept() -> None:

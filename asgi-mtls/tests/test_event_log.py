@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import ROOT
 
 from asgi_mtls import event_log as log
 from asgi_mtls.settings import Settings
@@ -117,7 +116,7 @@ def test_every_event_is_known_to_be_the_servers_or_a_strangers() -> None:
     ours = {"serving", "awaiting_certificate", "trusted_proxy_anybody", "connection_ended", "tls_kept", "tls_loaded"}
     ours |= {"tls_reloaded", "trust_unreadable", "certificate_expired", "certificate_expires_soon", "crl_expired"}
     ours |= {"crl_not_yet_valid", "crl_expires_soon", "crl_of_another_issuer", "following_failed", "files_not_followed"}
-    sources = "".join(path.read_text() for path in (ROOT / "asgi-mtls/src/asgi_mtls").rglob("*.py"))
+    sources = "".join(path.read_text() for path in Path(log.__file__).parent.rglob("*.py"))
     found = set(re.findall(r'(?:(?:event|_say_paused)\(\s*logging\.[A-Z]+,\s*|_log_loaded\()"(\w+)"', sources))
     assert found == ours | log.BY_STRANGERS
     assert not ours & log.BY_STRANGERS

@@ -79,7 +79,7 @@ def test_a_trust_file_without_a_mode_is_no_mode_off(environ: dict[str, str]) -> 
             {"LAB_TRUSTED_PROXY": "dns:a", "UVICORN_SSL_CERT_REQS": "off"},
             "LAB_TRUSTED_PROXY: the proxy shows no certificate in mode off",
         ),
-        ({"UVICORN_PORT": "http"}, "UVICORN_*: Invalid value for '--port': 'http' is not a valid integer"),
+        ({"UVICORN_PORT": "http"}, "'http' is not a valid integer"),
         ({"UVICORN_HEADERS": "X"}, "UVICORN_HEADERS: 'X' has no colon"),
         ({"UVICORN_SSL_CA_CERTS": "pyproject.toml"}, "OpenSSL can't use"),
         ({"UVICORN_SSL_VERSION": "99"}, "UVICORN_SSL_VERSION: 99 is neither 17"),

@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import Any
 
 import click
@@ -26,15 +26,29 @@ from asgi_mtls.settings import DEFAULTS, Settings, SettingsError, Spelling, pars
 
 # What Uvicorn reads under another name gets the usual one, so that the log has it.
 _OTHER_NAMES = {"WEB_CONCURRENCY": "UVICORN_WORKERS", "FORWARDED_ALLOW_IPS": "UVICORN_FORWARDED_ALLOW_IPS"}
-_OUR_OPTIONS = [setting for setting in fields(Settings) if not setting.name.startswith("ssl_")]
-_EXAMPLE = """
-\b
-Example:
-  asgi-mtls myapp:app --port 8443 --ssl-certfile fullchain.pem --ssl-keyfile privkey.pem \\
-    --ssl-ca-certs clients.pem --ssl-cert-reqs required
+_HELP = """Serve an ASGI application with mutual TLS.
 
-Each option is also an environment variable: UVICORN_PORT for --port, {prefix}CRL for --crl.
-"""
+\b
+  $ {name} myapp:app --ssl-certfile fullchain.pem \\
+      --ssl-keyfile privkey.pem --ssl-ca-certs clients.pem \\
+      --ssl-cert-reqs required
+  Serve clients that have a certificate of a CA in clients.pem.
+
+\b
+  $ {name} myapp:app ... --crl clients.crl
+  Refuse those whose certificate is revoked.
+
+\b
+  $ UVICORN_PORT=8443 {prefix}CRL=clients.crl {name} myapp:app ...
+  Give options as environment variables: UVICORN_* for Uvicorn's and for
+  --ssl-*, {prefix}* for all others. A typed option wins.
+
+\b
+  $ {name} myapp:app --env-file server.env
+  Read the variables from a file.
+
+The files are followed: a new certificate, trust file or revocation list is in
+force at once, without a restart."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Command:
 
     def run(self, **fields: object) -> None:
         """Serve until stopped; `fields` are further ones of the event that says so."""
-        config = prepare(self.app, self.settings, self.options)
+        config = prepare(self.app, self.settings, dict(self.options))
         log_serving(self.settings, **fields, equivalent=event_log.Own(self.equivalent))
         run(config)
 
@@ -94,69 +108,80 @@ def read(
         SettingsError: something can't be read, or not be served.
         SystemExit: help or the version was asked for, and printed.
     """
-    read_env_file(os.environ.get("UVICORN_ENV_FILE"))
-    command = _command(prefix, default_app)
+    command = _command(prefix, name, default_app)
+    arguments = list(arguments)
+    # The env file has variables that the parser reads, so its name is needed first; errors can wait.
+    known = command.make_context(name, arguments.copy(), resilient_parsing=True)
+    read_env_file(known.params.get("env_file"), _spelling(prefix, known))
+    for other, usual in _OTHER_NAMES.items():
+        if os.environ.get(other) and not os.environ.get(usual):
+            os.environ[usual] = os.environ[other]
     try:
-        context = command.make_context(name, list(arguments))
-        if context.params["env_file"] and not os.environ.get("UVICORN_ENV_FILE"):
-            read_env_file(context.params["env_file"])
-        for other, usual in _OTHER_NAMES.items():
-            if os.environ.get(other) and not os.environ.get(usual):
-                os.environ[usual] = os.environ[other]
-        context = command.make_context(name, list(arguments))
+        context = command.make_context(name, arguments.copy())
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
-        where = "the command line" if any(word.startswith("-") for word in arguments) else "UVICORN_*"
-        raise SettingsError(where, error.format_message(), f"{name} --help") from None
-    spelling = _spelling(prefix, {name for name in DEFAULTS if _is_typed(context, name)})
+        raise _as_settings_error(error, name) from None
+    spelling = _spelling(prefix, context)
     try:
-        settings = Settings(**parsed(texts(prefix)) | _typed(context))
+        settings = Settings(**parsed(texts(prefix) | _typed(context)))
+        options = _options(context)
     except SettingsError as error:
         raise error.spelled(spelling) from None
-    return Command(
-        context.params["app"], settings, _options(context), _equivalent(context, settings.verify_mode), spelling
-    )
+    return Command(context.params["app"], settings, options, _equivalent(context, settings.verify_mode), spelling)
+
+
+def _as_settings_error(error: click.ClickException, name: str) -> SettingsError:
+    """Return click's error as one that names the option or the variable that the user has given."""
+    if isinstance(error, click.NoSuchOption):
+        return SettingsError(error.option_name, "there is no such option", *(error.possibilities or [f"{name} --help"]))
+    if isinstance(error, click.MissingParameter):
+        return SettingsError("APP", "the application is missing", f"{name} myapp:app")
+    parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    if not isinstance(error, click.BadParameter) or not isinstance(parameter, click.Option) or not context:
+        return SettingsError("the command line", error.format_message(), f"{name} --help")
+    if context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE:
+        given = parameter.opts[0]
+    else:
+        given = f"UVICORN_{str(parameter.name).upper()}"
+        given = next((o for o, usual in _OTHER_NAMES.items() if usual == given and os.environ.get(o)), given)
+    return SettingsError(given, error.message, f"{name} --help")
 
 
 class _Help(click.Command):
     """Uvicorn's command with our options in a section of their own, before Uvicorn's."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        ours = {setting.name for setting in _OUR_OPTIONS} | {"help", "version"}
-        records: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+        ours = {*DEFAULTS, "env_file", "help", "version"}
+        sections: dict[str, list[tuple[str, str]]] = {"TLS, clients and log": [], "Uvicorn": []}
         for parameter in self.get_params(ctx):
-            if record := parameter.get_help_record(ctx):
-                records[parameter.name in ours].append(record)
-        for title, ours_too in (("Options of asgi-mtls", True), ("Options of Uvicorn", False)):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record:
+                sections["TLS, clients and log" if parameter.name in ours else "Uvicorn"].append(record)
+        for title, records in sections.items():
             with formatter.section(title):
-                formatter.write_dl(records[ours_too])
+                formatter.write_dl(records)
 
 
-def _command(prefix: str, default_app: str | None) -> click.Command:
-    replaced = {"app", "version", "ssl_cert_reqs"}
-    app = click.Argument(["app"], envvar="UVICORN_APP", default=default_app, required=default_app is None)
-    cert_reqs = click.Option(
-        ["--ssl-cert-reqs"], help="Client certificates: off, optional or required (0, 1, 2)  [default: off]"
-    )
+def _command(prefix: str, name: str, default_app: str | None) -> click.Command:
+    replaced = {"app", "env_file", "version", *DEFAULTS}
     return _Help(
-        "asgi-mtls",
+        name,
         params=[
-            app,
+            click.Argument(["app"], envvar="UVICORN_APP", default=default_app, required=default_app is None),
+            *(_option(setting) for setting in fields(Settings)),
             *(parameter for parameter in uvicorn_command.params if parameter.name not in replaced),
-            cert_reqs,
-            *(_option(setting) for setting in _OUR_OPTIONS),
+            click.Option(["--env-file"], metavar="FILE", help="variables, as NAME=value"),
             click.Option(
                 ["--version"],
                 is_flag=True,
                 is_eager=True,
                 expose_value=False,
-                help="Print the versions.",
+                help="print the versions",
                 callback=_print_version,
             ),
         ],
-        help="Serve an ASGI application with mutual TLS.",
-        epilog=_EXAMPLE.format(prefix=prefix),
+        help=_HELP.format(name=name, prefix=prefix),
         context_settings={"auto_envvar_prefix": "UVICORN"},
     )
 
@@ -168,52 +193,69 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
         context.exit()
 
 
-def _option(setting: Any) -> click.Option:
-    words = setting.name.replace("_", "-")
-    text = setting.metadata["help"]
+def _option(setting: Field[Any]) -> click.Option:
+    """Return the option of a setting. Its value stays a text, for `parsed`."""
+    words, text, is_switch = setting.name.replace("_", "-"), setting.metadata["help"], setting.type == "bool"
     if setting.default is not None:
         text += f"  [default: {_shown(setting.default)}]"
-    is_switch = setting.type == "bool"
-    names = [f"--{words}/--no-{words}" if is_switch else f"--{words}", setting.name]
-    return click.Option(names, default=None, help=text, allow_from_autoenv=False, type=bool if is_switch else str)
+    kinds = {"Path | None": "FILE", "float": "SECONDS", "int": "NUMBER"}
+    return click.Option(
+        [f"--{words}/--no-{words}" if is_switch else f"--{words}", setting.name],
+        default=None,
+        type=bool if is_switch else str,
+        metavar=None
+        if is_switch
+        else "|".join(setting.metadata["choices"]) or kinds.get(str(setting.type), setting.metadata["kind"]),
+        help=text,
+        allow_from_autoenv=setting.name.startswith("ssl_"),
+    )
 
 
 def _shown(default: object) -> str:
-    return {True: "on", False: "off"}[default] if isinstance(default, bool) else format(default, "")
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _is_typed(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def _typed(context: click.Context) -> dict[str, Any]:
-    """Return the settings that the command line gives."""
+def _typed(context: click.Context) -> dict[str, str]:
+    """Return the texts of the settings that the command line gives; an empty one takes a variable's value away."""
     given = {name: context.params[name] for name in DEFAULTS if _is_typed(context, name)}
-    switches = {name: value for name, value in given.items() if isinstance(value, bool)}
-    return parsed({name: str(value) for name, value in given.items() if name not in switches}) | switches
+    return {name: f"{value:d}" if isinstance(value, bool) else value for name, value in given.items()}
 
 
-def _spelling(prefix: str, typed: set[str]) -> Spelling:
-    """Return how a user names settings who typed some as options: those, or all if there are no variables."""
+def _spelling(prefix: str, context: click.Context) -> Spelling:
+    """Return how a user names settings: what was typed as options, all others as variables."""
     variables = of_variables(prefix)
+    switches = {name for name, default in DEFAULTS.items() if isinstance(default, bool)}
 
     def name(setting: str) -> str:
-        return f"--{setting.replace('_', '-')}" if setting in typed else variables.name(setting)
+        return f"--{setting.replace('_', '-')}" if _is_typed(context, setting) else variables.name(setting)
 
     def assign(name: str, value: str) -> str:
-        return f"{name} {shlex.quote(value)}" if name.startswith("--") else variables.assign(name, value)
+        setting = name.removeprefix("--").replace("-", "_")
+        if setting == name:
+            return variables.assign(name, value)
+        if setting in switches:
+            return name if value == "1" else f"--no-{name.removeprefix('--')}"
+        return f"{name} {shlex.quote(value)}" if value else f"leave out {name}"
 
     return Spelling(name, assign)
 
 
 def _options(context: click.Context) -> dict[str, Any]:
     """Return the options of `uvicorn.Config` but those that are ours."""
-    ours = {setting.name for setting in fields(Settings)} | {"app", "env_file"}
+    ours = {*DEFAULTS, "app", "env_file"}
     options = {name: value for name, value in context.params.items() if name not in ours}
     options |= {name: options[name] or None for name in ("reload_dirs", "reload_includes", "reload_excludes")}
     for header in options.get("headers") or ():
         if ":" not in header:
-            raise SettingsError("UVICORN_HEADERS", f"{header!r} has no colon", "export UVICORN_HEADERS=name:value")
+            raise SettingsError("headers", f"{header!r} has no colon", ("headers", "name:value"))
+    if options["log_config"] is None:
+        del options["log_config"]  # for Uvicorn's own
     options["headers"] = [tuple(header.split(":", 1)) for header in options.get("headers") or ()]
     return options
 
@@ -227,7 +269,7 @@ def _equivalent(context: click.Context, mode: ssl.VerifyMode) -> str:
         if not given or not isinstance(parameter, click.Option):
             continue
         value = context.params[name]
-        if value == parameter.get_default(context):
+        if str(value) == str(parameter.get_default(context)):
             continue
         if parameter.is_flag:
             words.append(parameter.opts[0] if value else (parameter.secondary_opts or parameter.opts)[0])

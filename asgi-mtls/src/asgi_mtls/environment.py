@@ -14,8 +14,9 @@ PREFIX = "ASGI_MTLS_"
 
 
 def variable(setting: str, prefix: str = PREFIX) -> str:
-    """Return the environment variable of a setting."""
-    return ("UVICORN_" if setting.startswith("ssl_") else prefix) + setting.upper()
+    """Return the environment variable of a setting, or of an option of Uvicorn's."""
+    is_ours = setting in DEFAULTS and not setting.startswith("ssl_")
+    return (prefix if is_ours else "UVICORN_") + setting.upper()
 
 
 def of_variables(prefix: str = PREFIX) -> Spelling:
@@ -45,7 +46,7 @@ def from_environment(prefix: str = PREFIX, environ: Mapping[str, str] = os.envir
         raise error.spelled(of_variables(prefix)) from None
 
 
-def read_env_file(path: str | None) -> None:
+def read_env_file(path: str | None, spelling: Spelling | None = None) -> None:
     """Add what is in an env file to the environment of this process.
 
     Uvicorn reads it, too, but only after it has parsed its own variables. As with Uvicorn, a variable that is set
@@ -53,18 +54,20 @@ def read_env_file(path: str | None) -> None:
 
     Args:
         path: what `--env-file` or UVICORN_ENV_FILE names, None for no file.
+        spelling: how the user has named the setting; as a variable, unless given.
 
     Raises:
-        SettingsError: the file can't be read, or takes a package that is not there.
+        SettingsError: the file can't be read, or the package that reads it is not installed.
     """
     if not path:
         return
+    spelling = spelling or of_variables()
     try:
         from dotenv import load_dotenv
         from dotenv.parser import parse_stream
     except ImportError:
         fact = "it takes the package python-dotenv, which is not installed"
-        raise SettingsError("UVICORN_ENV_FILE", fact, "pip install python-dotenv") from None
+        raise SettingsError("env_file", fact, "pip install python-dotenv", spelling=spelling) from None
     try:
         text = Path(path).read_text("utf-8")
         # python-dotenv would leave the line out, which may be the one with the revocation lists.
@@ -74,4 +77,4 @@ def read_env_file(path: str | None) -> None:
     except (OSError, ValueError) as error:
         fact = (isinstance(error, OSError) and error.strerror) or str(error)
         fact = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else fact
-        raise SettingsError("UVICORN_ENV_FILE", f"{path}: {fact}", "unset UVICORN_ENV_FILE") from None
+        raise SettingsError("env_file", f"{path}: {fact}", ("env_file", ""), spelling=spelling) from None

@@ -21,6 +21,8 @@ _NUMBERS = {str(int(mode)): name for name, mode in CERT_REQS.items()}
 _SWITCH = {"0": False, "1": True}
 _MAX_S, _MAX_COUNT = 3600, 100_000
 _VERSIONS = (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS, ssl.PROTOCOL_TLSv1_2)
+# Uvicorn's options that errors name, spelled as the user has.
+_OF_UVICORN = {"env_file", "headers", "http", "log_config", "loop", "uds", "workers"}
 
 
 class Spelling(NamedTuple):
@@ -42,28 +44,30 @@ class SettingsError(ValueError):
         """Say so.
 
         Args:
-            setting: a field of `Settings`, or another name that the user knows.
+            setting: a field of `Settings`, an option of Uvicorn's, or another name that the user knows.
             fact: what is wrong with it; `{}` stands for `also`, another field.
             cures: commands, or settings with a value that works, "" for none.
             spelling: how the user names settings.
         """
         self.setting, self.fact, self.cures, self.also = setting, fact, cures, also
-        known = {setting.name for setting in fields(Settings)}
+        known = {setting.name for setting in fields(Settings)} | _OF_UVICORN
 
         def name(setting: str) -> str:
             return spelling.name(setting) if setting in known else setting
 
         tries = [cure if isinstance(cure, str) else spelling.assign(name(cure[0]), cure[1]) for cure in cures]
         fact = fact.replace("{}", name(also)) if also else fact
-        super().__init__(f"error: could not start the server: {name(setting)}: {fact}\n  try: {', or: '.join(tries)}")
+        self.shortly = f"{name(setting)}: {fact}\n  try: {', or: '.join(tries)}"
+        super().__init__(f"error: could not start the server: {self.shortly}")
 
     def spelled(self, spelling: Spelling) -> SettingsError:
         """Return the same error for a user who names settings in another way."""
         return SettingsError(self.setting, self.fact, *self.cures, also=self.also, spelling=spelling)
 
 
-def _setting(default: Any, text: str, choices: tuple[str, ...] = (), **keywords: Any) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices}, **keywords)
+def _setting(default: Any, text: str, choices: tuple[str, ...] = (), kind: str = "NAME", **keywords: Any) -> Any:
+    """Return a field. `kind` is what a text is, for the help of the command line."""
+    return field(default=default, metadata={"help": text, "choices": choices, "kind": kind}, **keywords)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +82,12 @@ class Settings:
 
     ssl_certfile: Path | None = _setting(None, "the server's certificate chain, leaf first")
     ssl_keyfile: Path | None = _setting(None, "the key, if it is not in the file with the certificate")
-    ssl_keyfile_password: str | None = _setting(None, "the pass phrase of the key", repr=False)
+    ssl_keyfile_password: str | None = _setting(None, "the pass phrase of the key", kind="TEXT", repr=False)
     ssl_ca_certs: Path | None = _setting(None, "trust file: the CAs that client certificates are verified with")
     ssl_cert_reqs: Literal["off", "optional", "required"] | None = _setting(
-        None, "whether clients are asked for a certificate, and need one", tuple(CERT_REQS)
+        None, "whether clients are asked for a certificate, and need one; 0, 1, 2 are the same", tuple(CERT_REQS)
     )
-    ssl_ciphers: str | None = _setting(None, "cipher suites of TLS 1.2, as OpenSSL names them")
+    ssl_ciphers: str | None = _setting(None, "cipher suites of TLS 1.2, as OpenSSL names them", kind="LIST")
     ssl_version: int = _setting(int(ssl.PROTOCOL_TLS_SERVER), "17 for TLS 1.2 and 1.3, 5 for TLS 1.2 alone")
     plain_http: bool = _setting(False, "serve plain HTTP; without it, no certificate is an error")
     verify_strict: bool = _setting(True, "verify as Python's default context does since 3.13")
@@ -105,9 +109,12 @@ class Settings:
     log_file: Path | None = _setting(None, "where to write events besides: 2 MB at most")
     logged_refusals: int = _setting(1000, "refusals of one address that are logged an hour; more are counted")
     logger: str = _setting("asgi_mtls", "the name of the logger of events")
-    problem_type: str | None = _setting(None, "what the type of a problem (RFC 9457) begins with")
+    problem_type: str | None = _setting(None, "what the type of a problem (RFC 9457) begins with", kind="URI")
 
     def __post_init__(self) -> None:
+        mode = self.ssl_cert_reqs
+        if isinstance(mode, int) and not isinstance(mode, bool):  # ssl.CERT_REQUIRED
+            object.__setattr__(self, "ssl_cert_reqs", _NUMBERS.get(str(int(mode)), mode))
         for setting in fields(self):
             if setting.type == "Path | None":
                 value = getattr(self, setting.name)
@@ -131,8 +138,9 @@ class Settings:
             shown = f"{value:g}" if _is_number(value) else value
             fact = f"{shown!r} is no number of seconds from 0 to {_MAX_S}"
             raise SettingsError(name, fact, (name, f"{default or 10:g}"))
-        if setting.type == "int" and not (_is_number(value) and 0 < value <= _MAX_COUNT):
-            raise SettingsError(name, f"{str(value)!r} is no number from 1 to {_MAX_COUNT}", (name, str(default)))
+        if setting.type == "int" and name != "ssl_version" and not (_is_number(value) and 0 < value <= _MAX_COUNT):
+            fact = f"{str(value)!r} is no number from 1 to {_MAX_COUNT}"
+            raise SettingsError(name, fact, (name, str(default)))
 
     def _check_plain_http(self) -> None:
         asking = next((name for name in _OF_TLS if getattr(self, name) not in (None, "off", DEFAULTS[name])), None)
@@ -152,7 +160,7 @@ class Settings:
             fact = f"not set, and mode {self.ssl_cert_reqs} needs the file with the CAs of the clients"
             raise SettingsError("ssl_ca_certs", fact, ("ssl_ca_certs", "validation_fullchain.pem"))
         if self.ssl_version not in _VERSIONS:
-            fact = f"{self.ssl_version} is neither 17 (TLS 1.2 and 1.3) nor 5 (TLS 1.2 alone)"
+            fact = f"{self.ssl_version!r} is neither 17 (TLS 1.2 and 1.3) nor 5 (TLS 1.2 alone)"
             raise SettingsError("ssl_version", fact, ("ssl_version", "17"))
 
     def _check_proxy(self) -> None:

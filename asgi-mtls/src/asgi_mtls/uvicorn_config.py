@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from asyncio import sslproto
@@ -22,28 +23,34 @@ from asgi_mtls.settings import Settings, SettingsError
 from asgi_mtls.tls_acceptor import TlsAcceptor
 from asgi_mtls.tls_extension import TlsExtension
 
-READ_BUFFER_BYTES = 32 * 1024  # asyncio's own, 256 KiB, is what an unauthenticated connection costs
+# Of each TLS connection of the process in asyncio: its own, 256 KiB, is what an unauthenticated connection costs.
+READ_BUFFER_BYTES = 32 * 1024
 
 
 class MtlsConfig(uvicorn.Config):
-    """The configuration of a server: Uvicorn's options, and `settings`."""
+    """The configuration of a server: Uvicorn's options, and `settings`.
+
+    `uvicorn.Server(MtlsConfig(...)).serve()` serves in a running event loop. The logger, the log file and the problem
+    type are the process's: those of the configuration that was loaded last.
+    """
 
     def __init__(self, app: Any, settings: Settings, **options: Any) -> None:
         """Take Uvicorn's options but those of TLS, which are settings.
 
         Raises:
-            SettingsError: an option with which no client could be told from another.
+            SettingsError: an option with which no client could be told from another, or a bad configuration of logging.
+            TypeError: an option of TLS.
         """
+        if of_tls := [name for name in options if name.startswith("ssl_")]:
+            raise TypeError(f"{of_tls[0]} belongs in asgi_mtls.Settings, not among Uvicorn's options")
         http = options.pop("http", None) or "auto"
         if http not in PROTOCOLS or options.get("http2"):
             fact = f"{http!r} is none of {', '.join(sorted(PROTOCOLS))}: the application would know no client"
-            raise SettingsError("UVICORN_HTTP", fact, "export UVICORN_HTTP=auto")
+            raise SettingsError("http", fact, ("http", "auto"))
         if options.get("uds") and settings.ssl_certfile:
             fact = "asgi-mtls accepts TCP connections itself; on a socket file no refused client would get its alert"
-            raise SettingsError("UVICORN_UDS", fact, "unset UVICORN_UDS")
+            raise SettingsError("uds", fact, ("uds", ""))
         self.settings = settings
-        if options.get("log_config") is None:
-            options.pop("log_config", None)  # for Uvicorn's own
         if settings.ssl_certfile:
             options |= {"ssl_certfile": settings.ssl_certfile, "ssl_context_factory": _context}
         super().__init__(app, http=PROTOCOLS[http], **options)
@@ -56,10 +63,14 @@ class MtlsConfig(uvicorn.Config):
         """
         try:
             super().configure_logging()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-            raise SettingsError(
-                "UVICORN_LOG_CONFIG", f"{self.log_config}: {error}", "unset UVICORN_LOG_CONFIG"
-            ) from None
+        except Exception as error:  # whatever the classes that it names raise
+            file = f"{self.log_config}: " if isinstance(self.log_config, str) else ""
+            facts = error.strerror if isinstance(error, OSError) else " ".join(map(str, (error, error.__cause__ or "")))
+            if file and not os.path.exists(str(self.log_config)):
+                facts = "No such file"
+            cures = ["pip install pyyaml"] if isinstance(error, ImportError) and error.name == "yaml" else []
+            fact = f"{file}{str(facts).strip() or repr(error)}"
+            raise SettingsError("log_config", fact, *cures, ("log_config", "")) from None
 
     def load(self) -> None:
         """Load the application and the TLS files, and have this loop accept connections as `TlsAcceptor` does."""
@@ -74,10 +85,12 @@ class MtlsConfig(uvicorn.Config):
         if isinstance(self.ssl, ReloadingContext):
             self.loaded_app: Any = TlsExtension(self.loaded_app, self.ssl.handshake_log)
             try:
-                _accept_in(asyncio.get_running_loop())
+                loop = asyncio.get_running_loop()
             except RuntimeError:
                 fact = "the configuration was loaded outside the event loop: no file is followed, no alert is sent"
                 event_log.event(logging.ERROR, "files_not_followed", fact=fact, cure="use asgi_mtls.serve_async")
+            else:
+                _accept_in(loop)
 
 
 def _context(config: uvicorn.Config, _: Any) -> ssl.SSLContext:
@@ -127,4 +140,4 @@ def _accept_in(loop: asyncio.AbstractEventLoop) -> None:
         loop.create_server = create_server  # type: ignore[assignment, method-assign]
     except AttributeError:
         fact = f"{type(loop).__qualname__} can't be extended: no file would be followed"
-        raise SettingsError("UVICORN_LOOP", fact, "export UVICORN_LOOP=asyncio") from None
+        raise SettingsError("loop", fact, ("loop", "asyncio")) from None

@@ -72,7 +72,12 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     for module, names in _MODULES.items():
         if name in names:
-            return getattr(import_module(f"asgi_mtls.{module}"), name)
+            try:
+                return getattr(import_module(f"asgi_mtls.{module}"), name)
+            except ImportError as error:
+                from asgi_mtls.requirements import unmet
+
+                raise ImportError(f"asgi_mtls.{name}: {unmet(error).shortly}", name=error.name) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """Events of the form `event key=value`, whose fields are also attributes of the log record.
 
-If nobody has configured logging, they go to stderr, one line an event; if asked, to a file, too.
+Logger, file and counts are the process's. If nobody has configured logging, events go to stderr, one line an event; if
+asked, to a file, too. Whoever has configured the logger, or the root logger, decides on handlers, format and level.
 
 Text can come from the network. So a line has at most MAX_TEXT characters of each value, and a value with a space, a
 quote or a control character is written as JSON: a name in a certificate can't forge a line. Uvicorn's lines are treated
@@ -165,6 +166,7 @@ def configure(settings: Settings) -> None:
         SettingsError: the file can't be written.
     """
     global LOGGER, _repeats
+    flush_repeats()
     forget()
     LOGGER = logging.getLogger(settings.logger)
     _repeats = Repeats(settings.logged_refusals)
@@ -203,7 +205,7 @@ def forget() -> None:
         logging.getLogger(name).removeFilter(_bound)
 
 
-def event(level: int, name: str, **fields: object) -> None:
+def event(level: int, name: str, /, **fields: object) -> None:
     """Log an event. Fields that are None are left out; one that log records have already gets a `_` behind it."""
     known = {key: value for key, value in fields.items() if value is not None}
     text = " ".join((name, *(f"{key}={_value(value)}" for key, value in known.items())))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -14,10 +17,12 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from asgi_mtls import event_log
 from asgi_mtls.settings import Settings, SettingsError
-from asgi_mtls.startup_checks import check
+from asgi_mtls.startup_checks import await_certificate, check, pauses_for_certificate
 from asgi_mtls.uvicorn_config import MtlsConfig
 
 STARTUP_FAILURE = 3  # Uvicorn's own exit status
+_OF_PROCESS = ("logger", "log_file", "logged_refusals", "problem_type")  # settings that one process has once
+_SERVED_HERE: list[Settings] = []  # by serve_async
 
 
 def serve(app: Any, settings: Settings, **options: Any) -> None:
@@ -41,7 +46,14 @@ def serve(app: Any, settings: Settings, **options: Any) -> None:
 
 def prepare(app: Any, settings: Settings, options: dict[str, Any]) -> MtlsConfig:
     """Check everything, and return the configuration of a server. Args and errors are those of `serve`."""
+    if settings.ssl_certfile:
+        await_certificate(settings)
     check(settings)
+    return _configuration(app, settings, options)
+
+
+def _configuration(app: Any, settings: Settings, options: dict[str, Any]) -> MtlsConfig:
+    options = dict(options)
     app_dir = options.pop("app_dir", None)
     if app_dir is not None:
         sys.path.insert(0, app_dir)
@@ -88,6 +100,9 @@ def run(config: MtlsConfig) -> None:
 async def serve_async(app: Any, settings: Settings, **options: Any) -> None:
     """Serve an application inside the running event loop, in one process, until SIGTERM, SIGINT or cancellation.
 
+    Cancelled, it answers the requests that it has begun, as on SIGTERM. SIGHUP loads the files again, unless the
+    program has a handler of its own. Several may serve in one program; they share the log and the problem type.
+
     Args:
         app: an ASGI application, or `module:attribute`.
         settings: what to do about TLS and client certificates.
@@ -95,12 +110,49 @@ async def serve_async(app: Any, settings: Settings, **options: Any) -> None:
 
     Raises:
         SettingsError: this can't be served.
+        SystemExit: the application can't be loaded, or the address is in use; Uvicorn has logged which.
     """
     if (options.get("workers") or 1) > 1 or options.get("reload"):
         raise SettingsError("workers", "serve_async serves in this process and starts no other", "asgi_mtls.serve(...)")
-    config = prepare(app, settings, options)
-    log_serving(settings)
-    await uvicorn.Server(config).serve()
+    with _in_this_process(settings):
+        if settings.ssl_certfile:
+            for pause_s in pauses_for_certificate(settings):
+                await asyncio.sleep(pause_s)
+        await asyncio.to_thread(check, settings)  # which takes long with a long list
+        config = _configuration(app, settings, options)
+        config.load_app()  # or SystemExit, before anything is opened
+        log_serving(settings)
+        server = uvicorn.Server(config)
+        try:
+            await server.serve()
+        except asyncio.CancelledError:
+            if server.started and not server.should_exit:
+                await server.shutdown()
+            raise
+        if not server.started:
+            sys.exit(STARTUP_FAILURE)
+
+
+@contextmanager
+def _in_this_process(settings: Settings) -> Iterator[None]:
+    """Note that these are served, and undo what was done to logging when none are any more.
+
+    Raises:
+        SettingsError: they ask for another log or problem type than those that are served already.
+    """
+    for other in _SERVED_HERE:
+        for name in _OF_PROCESS:
+            value, first = getattr(settings, name), getattr(other, name)
+            if value != first:
+                fact = f"{value and str(value)!r}, but another server of this process has {first and str(first)!r}"
+                raise SettingsError(name, fact, (name, str(first or "")))
+    _SERVED_HERE.append(settings)
+    try:
+        yield
+    finally:
+        _SERVED_HERE.remove(settings)
+        if not _SERVED_HERE:
+            event_log.forget()
 
 
 class _Supervisor(Multiprocess):

@@ -3,70 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import shlex
 import ssl
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from cryptography import x509
 from uvicorn.server import ServerState
 from uvicorn.supervisors import Multiprocess
 
-import asgi_mtls
 from asgi_mtls import event_log
 from asgi_mtls.http_protocols import NEEDED_OF_UVICORN, PROTOCOLS
 from asgi_mtls.pem_files import certificates, check_whole, load_context
+from asgi_mtls.requirements import unfit, unfit_platform
 from asgi_mtls.revocation import load_lists
 from asgi_mtls.settings import Settings, SettingsError
 
-LOWEST_UVICORN = "0.47.0"
 _POLL_S = 0.1
 
 
 def check(settings: Settings) -> None:
-    """Check Uvicorn and all files, and wait for a certificate that is not there yet.
+    """Check what is installed and all files.
 
     Raises:
         SettingsError: this can't be served.
     """
-    if not hasattr(os, "fork"):
-        raise SettingsError("platform", f"{sys.platform} can't be served on", "serve on Linux, macOS or in a container")
-    check_uvicorn()
+    check_installed()
     if settings.ssl_certfile:
-        await_certificate(settings)
         check_files(settings)
 
 
-def check_uvicorn() -> None:
-    """Check that Uvicorn has the private names that are used of it.
+def check_installed() -> None:
+    """Check that the system and the installed packages have what is used of them.
+
+    Uvicorn promises little of what is used here, h11 nothing of it; so all of it is looked up.
 
     Raises:
-        SettingsError: it lacks one; both versions are named.
+        SettingsError: something is missing; the package's version and ours are named.
     """
-    missing = [f"{owner.__name__}.{name}" for owner, name in _of_classes() if not hasattr(owner, name)]
-    if not missing:
-        loop = asyncio.new_event_loop()
-        try:
-            config = uvicorn.Config(_no_application, log_config=None, lifespan="off", ws="none")
-            config.load()
-            protocol = PROTOCOLS["auto"](config=config, server_state=ServerState(), app_state={}, _loop=loop)  # type: ignore[call-arg]
-            missing = [f"{type(protocol).__name__}.{name}" for name in NEEDED_OF_UVICORN if not hasattr(protocol, name)]
-        except TypeError as error:
-            missing = [str(error)]
-        finally:
-            loop.close()
-    if missing:
-        fact = f"asgi-mtls {asgi_mtls.__version__} needs {missing[0]}, which Uvicorn {uvicorn.__version__} lacks"
-        raise SettingsError("uvicorn", fact, f"pip install 'uvicorn>={LOWEST_UVICORN}', or a newer asgi-mtls")
+    if not hasattr(os, "fork"):
+        raise unfit_platform("it has no processes that fork")
+    if not hasattr(x509.Certificate, "not_valid_after_utc"):
+        raise unfit("cryptography", "x509.Certificate has no not_valid_after_utc")
+    if "ssl_context_factory" not in inspect.signature(uvicorn.Config.__init__).parameters:
+        raise unfit("uvicorn", "uvicorn.Config has no ssl_context_factory")
+    for owner, name in _of_classes():
+        if not hasattr(owner, name):
+            raise unfit("uvicorn", f"uvicorn.{owner.__name__} has no {name}")
+    loop = asyncio.new_event_loop()
+    try:
+        for protocol in set(PROTOCOLS.values()):
+            _check_protocol(protocol, loop)
+    finally:
+        loop.close()
 
 
 def _of_classes() -> list[tuple[Any, str]]:
     config = ("load", "load_app", "bind_socket", "should_reload", "configure_logging")
-    return [*((uvicorn.Config, name) for name in config), (Multiprocess, "handle_hup"), (uvicorn.Server, "serve")]
+    server = ("run", "serve", "shutdown")
+    of_classes = [(uvicorn.Config, name) for name in config] + [(uvicorn.Server, name) for name in server]
+    return [*of_classes, (Multiprocess, "handle_hup"), (Multiprocess, "run")]
+
+
+def _check_protocol(protocol: type[asyncio.Protocol], loop: asyncio.AbstractEventLoop) -> None:
+    """Make a protocol as Uvicorn does for a connection, and look for what `http_protocols` uses of it."""
+    try:
+        config = uvicorn.Config(_no_application, log_config=None, lifespan="off", ws="none")
+        config.load()
+        made = protocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)  # type: ignore[call-arg]
+    except (TypeError, AttributeError) as error:
+        raise unfit("h11" if "_receive_buffer" in str(error) else "uvicorn", str(error)) from None
+    for name in NEEDED_OF_UVICORN:
+        if not hasattr(made, name):
+            raise unfit("uvicorn", f"its {protocol.__base__.__name__ if protocol.__base__ else ''} has no {name}")
 
 
 async def _no_application(scope: Any, receive: Any, send: Any) -> None:
@@ -78,6 +93,16 @@ def await_certificate(settings: Settings) -> None:
 
     An ACME client that answers challenges where the server runs may have to get the first certificate while the server
     is about to start. Files that are there still may be unfit; that is for others to find.
+
+    Raises:
+        SettingsError: they did not come in time.
+    """
+    for pause_s in pauses_for_certificate(settings):
+        time.sleep(pause_s)
+
+
+def pauses_for_certificate(settings: Settings) -> Iterator[float]:
+    """Give the seconds to wait before each further look for certificate and key, until they are there.
 
     Raises:
         SettingsError: they did not come in time.
@@ -97,7 +122,7 @@ def await_certificate(settings: Settings) -> None:
         if time.monotonic() > deadline:
             fact = f"{names} did not come within {wait_s:g} s"
             raise SettingsError("certificate_wait_s", fact, "look at what your ACME client says")
-        time.sleep(_POLL_S)
+        yield _POLL_S
 
 
 def check_files(settings: Settings, *, followed: bool = True) -> None:

@@ -90,7 +90,7 @@ def test_dependencies(metadata: Message) -> None:
 def test_the_wheel_has_what_the_package_needs(files: dict[str, str]) -> None:
     assert "asgi_mtls/py.typed" in files
     assert ending(files, ".dist-info/licenses/LICENSE") == (ROOT.parent / "LICENSE").read_text()
-    assert "asgi-mtls = asgi_mtls.command_line:main\n" in ending(files, ".dist-info/entry_points.txt")
+    assert "asgi-mtls = asgi_mtls.__main__:main\n" in ending(files, ".dist-info/entry_points.txt")
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/asgi_mtls").rglob("*.py")}
     assert sources == {name for name in files if name.endswith(".py")}
 

@@ -19,7 +19,15 @@ from asgi_mtls.settings import DEFAULTS
 pytestmark = pytest.mark.live
 
 README = (ROOT / "asgi-mtls/README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+
+
+def block(name: str) -> str:
+    """Return the block of the README behind the mark with this name; its names are those of the lab's clients."""
+    found = re.search(rf"^<!-- {re.escape(name)} -->\n```python\n(.*?)^```", README, re.M | re.S)
+    assert found
+    return found[1].replace('"Ops"', '"Lab Admins"').replace('SpiffePath("team.example"', 'SpiffePath("mtls-lab.test"')
+
+
 # Any ASGI application may read the extension; this one knows no framework.
 PLAIN = """
 import json
@@ -38,29 +46,29 @@ SPECIFIED = {"server_cert", "client_cert_chain", "client_cert_name", "client_cer
 
 @pytest.fixture(scope="module")
 def first(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The first block of the README alone, and the variables of its second."""
-    with lifted(state, tmp_path_factory.mktemp("first"), BLOCKS[0]) as running:
+    """The README's first application."""
+    with lifted(state, tmp_path_factory.mktemp("first"), block("myapp.py")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def whole(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """All of the README's Python."""
-    with lifted(state, tmp_path_factory.mktemp("whole"), "\n".join(BLOCKS)) as running:
+    """The README's application with rules."""
+    with lifted(state, tmp_path_factory.mktemp("whole"), block("rules.py")) as running:
         yield running
 
 
 def test_ten_lines_are_enough(first: Running) -> None:
-    assert len([line for line in BLOCKS[0].splitlines() if line]) <= 10
-    assert get(first, "client-good", "/private") == (200, "application/json", "Hello, client-good!")
-    status, media_type, problem = get(first, None, "/private")
+    assert len([line for line in block("myapp.py").splitlines() if line]) <= 10
+    assert get(first, "client-good", "/hello") == (200, "application/json", "Hello, client-good!")
+    status, media_type, problem = get(first, None, "/hello")
     assert (status, media_type) == (403, "application/problem+json")
     assert problem == {
         "type": "urn:x-asgi-mtls:certificate-required",
         "title": "A client certificate is needed",
         "status": 403,
         "detail": problem["detail"],
-        "instance": "/private",
+        "instance": "/hello",
     }
     assert "Connect again with a certificate" in problem["detail"]
     assert not list(first.log.parent.glob("ca")) + list(first.log.parent.glob("catalogue"))
@@ -70,14 +78,14 @@ def test_the_rules_of_the_readme(whole: Running) -> None:
     answers = {
         (name, path): get(whole, name, path)
         for name in (None, "client-good", "client-admin", "client-spiffe")
-        for path in ("/", "/private", "/admin", "/machines")
+        for path in ("/", "/admin", "/machines")
     }
-    statuses = {who: [answers[who, path][0] for path in ("/", "/private", "/admin", "/machines")] for who, _ in answers}
+    statuses = {who: [answers[who, path][0] for path in ("/", "/admin", "/machines")] for who, _ in answers}
     assert statuses == {
-        None: [200, 403, 403, 403],
-        "client-good": [200, 200, 403, 403],
-        "client-admin": [200, 200, 200, 403],
-        "client-spiffe": [200, 200, 403, 200],
+        None: [200, 403, 403],
+        "client-good": [200, 403, 403],
+        "client-admin": [200, 200, 403],
+        "client-spiffe": [200, 403, 200],
     }
     assert answers[None, "/"][2] == "Hello, stranger!"
     assert answers["client-admin", "/admin"][2] == "At your service, client-admin!"
@@ -121,10 +129,10 @@ def test_an_application_without_a_framework(state: Path, tmp_path: Path, protoco
 
 def test_plain_http_has_no_extension(state: Path, tmp_path: Path) -> None:
     environ = {f"UVICORN_SSL_{name}": "" for name in ("CERTFILE", "KEYFILE", "CA_CERTS")} | {"LAB_PLAIN_HTTP": "1"}
-    with lifted(state, tmp_path, "\n".join(BLOCKS), "off", **environ) as running:
+    with lifted(state, tmp_path, block("rules.py"), "off", **environ) as running:
         connection = http.client.HTTPConnection("localhost", running.port, timeout=10)
         assert ask(connection, "/")[2] == "Hello, stranger!"
-        status, _, problem = ask(connection, "/private")
+        status, _, problem = ask(connection, "/admin")
         connection.close()
     assert status == 403
     assert problem["type"].endswith(":tls-unknown")

@@ -18,9 +18,9 @@ from pki import Pki
 from asgi_mtls.handshake_log import recorder as record
 from asgi_mtls.handshake_log import routes as live
 from asgi_mtls.handshake_log import tls_messages as messages
-from asgi_mtls.handshake_log.explanations import meaning
+from asgi_mtls.handshake_log.explanations import explanation
 from asgi_mtls.handshake_log.recorder import HandshakeLog, Recording
-from asgi_mtls.handshake_log.summary import Attempt
+from asgi_mtls.handshake_log.summary import HandshakeSummary
 
 Captured = list[tuple[str, int, int, int, bytes]]
 CALLBACK = getattr(ssl.SSLContext.__mro__[1], "_msg_callback", None)
@@ -46,7 +46,7 @@ def shake(
     client_context: ssl.SSLContext,
     session: ssl.SSLSession | None = None,
     host: str = "localhost",
-) -> tuple[Attempt, ssl.SSLObject, Captured]:
+) -> tuple[HandshakeSummary, ssl.SSLObject, Captured]:
     """Do a handshake in memory and record it as `asgi_mtls.handshake` does."""
     log, captured = HandshakeLog(), []
     recording = Recording(log, "127.0.0.1:4711")
@@ -88,7 +88,7 @@ def shake(
     return log.list()[0], client, captured
 
 
-def names(attempt: Attempt) -> list[str]:
+def names(attempt: HandshakeSummary) -> list[str]:
     """The messages, without what middleboxes make TLS 1.3 send."""
     shown = [m for m in attempt.messages if not (m.name == "ChangeCipherSpec" and attempt.tls == "1.3")]
     return [f"{'>' if m.sender == 'client' else '<'} {m.name}" for m in shown]
@@ -251,7 +251,7 @@ def test_it_is_bounded() -> None:
         parsed = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert len(attempts) == record.MAX_ATTEMPTS
+    assert len(attempts) == record.MAX_HANDSHAKES
     assert [int(a.id.rpartition("-")[2]) for a in attempts] == list(range(201, 701))
     assert len(attempts[0].messages) == record.MAX_MESSAGES
     assert attempts[0].omitted == 200 - record.MAX_MESSAGES
@@ -274,7 +274,7 @@ def test_only_the_first_end_counts_and_data_is_passed_over() -> None:
     assert [m.detail for m in attempt.messages] == ["unknown_ca"]
 
 
-async def take(following: Any, count: int) -> list[Attempt | None]:
+async def take(following: Any, count: int) -> list[HandshakeSummary | None]:
     return [await asyncio.wait_for(anext(following), 5) for _ in range(count)]
 
 
@@ -301,9 +301,9 @@ def test_a_slow_follower_misses_what_was_forgotten() -> None:
         fill(log, 1)
         following = log.follow()
         await take(following, 1)
-        fill(log, record.MAX_ATTEMPTS + 7)
-        numbers = [int(a.id.rpartition("-")[2]) for a in await take(following, record.MAX_ATTEMPTS) if a]
-        assert numbers == list(range(9, record.MAX_ATTEMPTS + 9))
+        fill(log, record.MAX_HANDSHAKES + 7)
+        numbers = [int(a.id.rpartition("-")[2]) for a in await take(following, record.MAX_HANDSHAKES) if a]
+        assert numbers == list(range(9, record.MAX_HANDSHAKES + 9))
         await following.aclose()
 
     asyncio.run(follow())
@@ -355,4 +355,4 @@ def test_an_id_of_another_worker_or_run_begins_at_the_start() -> None:
 )
 def test_every_end_has_a_sentence(facts: dict[str, Any], sentence: str) -> None:
     nothing = {"verify_code": None, "alert": None, "by_client": False, "reason": None, "resumed": False, "named": False}
-    assert sentence in meaning(**{"outcome": "refused", **nothing, **facts})
+    assert sentence in explanation(**{"outcome": "refused", **nothing, **facts})

@@ -91,7 +91,7 @@ def test_any_failure_to_load_keeps_what_is_loaded(
 
 
 def test_who_can_not_be_rechecked_is_good_no_longer() -> None:
-    problem = RevocationChecker().problem([b"\x30\x03abc"])
+    problem = RevocationChecker().verify_error([b"\x30\x03abc"])
     assert problem
     assert (problem.verify_code, "can't be judged" in problem.verify_message) == (1, True)
 
@@ -212,7 +212,7 @@ def test_nobody_is_hung_up_on_for_an_anchor_that_only_openssl_can_read(
     def problem(text: str) -> object:
         trust.write_text(text)
         loaded = live(ssl_ca_certs=trust)
-        return loaded.loaded.checker.problem(chain)
+        return loaded.loaded.checker.verify_error(chain)
 
     assert problem(roots) is None
     assert not [line for line in said() if line.startswith("trust_unreadable ")]
@@ -315,7 +315,7 @@ def test_openssl_and_the_judge_choose_the_same_list(
         loaded = live(crl=file)
         chain = [pki.good.certificate, pki.client_intermediate.certificate]
         for known in (chain, chain[:1]):  # before Python 3.13 the leaf alone
-            problem = loaded.loaded.checker.problem([c.public_bytes(Encoding.DER) for c in known])
+            problem = loaded.loaded.checker.verify_error([c.public_bytes(Encoding.DER) for c in known])
             assert (problem.verify_code if problem else 0) == code
         assert of_a_new_handshake(loaded, pki) == code
 
@@ -343,7 +343,7 @@ def test_of_two_lists_of_one_second_the_first_counts(
     for order, code in ((made, 23), (made[::-1], 0)):
         file.write_bytes(b"".join(order))
         loaded = live(crl=file)
-        problem = loaded.loaded.checker.problem([pki.good.certificate.public_bytes(Encoding.DER)])
+        problem = loaded.loaded.checker.verify_error([pki.good.certificate.public_bytes(Encoding.DER)])
         assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, pki)
 
 
@@ -358,7 +358,7 @@ def test_without_a_key_in_the_certificate_the_issuers_counts_or_each(pki: Pki) -
 
     def codes(*lists: bytes) -> list[int]:
         judge = RevocationChecker([by.certificate], [x509.load_pem_x509_crl(pem) for pem in lists])
-        return [problem.verify_code if (problem := judge.problem(known)) else 0 for known in (chain, chain[:1])]
+        return [problem.verify_code if (problem := judge.verify_error(known)) else 0 for known in (chain, chain[:1])]
 
     of_another_key = OF_ANOTHER_KEY | NEWER
     assert codes(crl(pki), crl(pki, **of_another_key)) == [0, 0]
@@ -379,7 +379,7 @@ def test_lists_in_the_trust_file_count_too(
         trust.write_bytes(trusted + crl(pki, *[pki.good.certificate] * revoked))
         loaded = live(ssl_ca_certs=trust, crl=file)
         assert " crls=2 " in next(line for line in reversed(said()) if line.startswith("tls_loaded "))
-        problem = loaded.loaded.checker.problem([pki.good.certificate.public_bytes(Encoding.DER)])
+        problem = loaded.loaded.checker.verify_error([pki.good.certificate.public_bytes(Encoding.DER)])
         assert (problem.verify_code if problem else 0) == code == of_a_new_handshake(loaded, pki)
     assert live(ssl_ca_certs=trust).loaded.checker.lists is None  # where nothing is checked
     assert of_a_new_handshake(live(ssl_ca_certs=trust), pki) == 0

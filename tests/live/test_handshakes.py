@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from running import Running, context, serving
 
-from asgi_mtls.handshake_log.recorder import MAX_ATTEMPTS, MAX_FOLLOWERS
+from asgi_mtls.handshake_log.recorder import MAX_FOLLOWERS, MAX_HANDSHAKES
 from catalogue import Mode, Server
 
 pytestmark = pytest.mark.live
@@ -231,9 +231,9 @@ def test_a_watcher_does_not_keep_the_server_from_stopping(state: Path, tmp_path:
 
 def test_it_keeps_the_last(serve: Callable[..., Running]) -> None:
     running = serve(Mode.OPTIONAL, UVICORN_LOOP="uvloop", **OPEN)
-    for _ in range(MAX_ATTEMPTS + 5):
+    for _ in range(MAX_HANDSHAKES + 5):
         with socket.create_connection(("localhost", running.port), 10):
             pass
     port = call(running, "client-good")
     attempt_from(running, port)
-    assert len(attempts(running)) == MAX_ATTEMPTS
+    assert len(attempts(running)) == MAX_HANDSHAKES

@@ -19,7 +19,7 @@ from asgi_mtls.connection import CONNECTION, Connection
 from asgi_mtls.event_log import admits, event
 from asgi_mtls.handshake_log import tls_messages as messages
 from asgi_mtls.peer_certificate import client_chain, subject_in_words
-from asgi_mtls.revocation import Problem, RevocationChecker
+from asgi_mtls.revocation import RevocationChecker, VerifyError
 
 # FIN is sent when nothing waited to be sent before it in two looks. With both at once Chromium on a busy machine finds
 # the connection closed before it has read the alert, and shows ERR_SOCKET_NOT_CONNECTED.
@@ -40,7 +40,7 @@ _UNWATCHED.verify_mode = ssl.CERT_REQUIRED  # or getpeercert() would call every 
 class NoLongerGoodError(ssl.SSLError):
     """A certificate is good no longer: of a resumed session, or by files that came while its handshake was going on."""
 
-    def __init__(self, problem: Problem, *, resumed: bool) -> None:
+    def __init__(self, problem: VerifyError, *, resumed: bool) -> None:
         super().__init__(ssl.SSL_ERROR_SSL, problem.verify_message)
         self.verify_code, self.verify_message = problem.verify_code, problem.verify_message
         self.reason = "RESUMED_SESSION_REFUSED" if resumed else "REFUSED_BY_NEW_FILES"
@@ -57,7 +57,7 @@ class HandshakeTerms:
         """Hang up on those whose certificate is good no longer, whatever they are doing."""
         for handshake, connection in list(self.open.items()):
             chain = client_chain(handshake)
-            problem = checker.problem(chain) if chain else None
+            problem = checker.verify_error(chain) if chain else None
             if problem:
                 event(
                     logging.WARNING,
@@ -195,7 +195,7 @@ class ExplainedHandshake(ssl.SSLObject):
     def _recheck(self) -> None:
         """Refuse whose certificate has expired or was revoked since it was verified, or since its handshake began."""
         chain = client_chain(self)
-        problem = (self.terms.checker or self.checker).problem(chain) if chain else None
+        problem = (self.terms.checker or self.checker).verify_error(chain) if chain else None
         if problem:
             self.offered = chain[0]
             raise NoLongerGoodError(problem, resumed=bool(self.session_reused))

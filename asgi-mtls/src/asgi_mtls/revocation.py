@@ -30,7 +30,7 @@ _KNOWN = (x509.IssuingDistributionPoint, x509.AuthorityKeyIdentifier, x509.Delta
 
 
 @dataclass(frozen=True)
-class Problem:
+class VerifyError:
     """Why a certificate is good no longer: OpenSSL's X509_V_ERR number and words."""
 
     verify_code: int
@@ -60,29 +60,31 @@ class RevocationChecker:
         for crl in lists or ():
             self._lists_of.setdefault(_folded(crl.issuer), []).append(crl)
 
-    def problem(self, certificates: Sequence[bytes], now: datetime | None = None) -> Problem | None:
+    def verify_error(self, certificates: Sequence[bytes], now: datetime | None = None) -> VerifyError | None:
         """Return what is wrong with a chain (DER, leaf first; the leaf alone if that is all that is known), or None.
 
         What can't be judged is good no longer: it could be revoked, and nobody would know.
         """
         try:
             chain = [x509.load_der_x509_certificate(certificate) for certificate in certificates]
-            return self._problem(chain, now or datetime.now(UTC))
+            return self._verify_error(chain, now or datetime.now(UTC))
         except Exception as error:  # whatever one client has in it: the others are still to be checked
-            return Problem(_UNSPECIFIED, f"its certificate can't be judged: {error!r}")
+            return VerifyError(_UNSPECIFIED, f"its certificate can't be judged: {error!r}")
 
-    def _problem(self, chain: Sequence[x509.Certificate], now: datetime) -> Problem | None:
+    def _verify_error(self, chain: Sequence[x509.Certificate], now: datetime) -> VerifyError | None:
         if any(certificate.not_valid_after_utc < now for certificate in chain):
-            return Problem(_EXPIRED, "certificate has expired")
+            return VerifyError(_EXPIRED, "certificate has expired")
         if self.every_anchor and len(chain) > 1 and not any(self._anchored(certificate) for certificate in chain):
-            return Problem(_UNTRUSTED, "its trust anchor was removed")
+            return VerifyError(_UNTRUSTED, "its trust anchor was removed")
         if self.lists is None:
             return None
         pairs = list(zip(chain, [*chain[1:], None], strict=True))  # each with its issuer, None if that is not known
         looked_up = [(c, issuer) for c, issuer in pairs if c.issuer != c.subject] if self.chain else pairs[:1]
         return next(filter(None, (self._revoked(c, issuer, now) for c, issuer in looked_up)), None)
 
-    def _revoked(self, certificate: x509.Certificate, issuer: x509.Certificate | None, now: datetime) -> Problem | None:
+    def _revoked(
+        self, certificate: x509.Certificate, issuer: x509.Certificate | None, now: datetime
+    ) -> VerifyError | None:
         lists = self._lists_of.get(_folded(certificate.issuer), [])
         key = (_own_key_id(issuer) if issuer else None) or _key_id(certificate)
         # If the key is not known, all keys of the name are looked at: a revocation must not be missed.
@@ -189,19 +191,19 @@ def is_partial(crl: x509.CertificateRevocationList) -> bool:
 
 def _look_up(
     certificate: x509.Certificate, lists: Sequence[x509.CertificateRevocationList], now: datetime
-) -> Problem | None:
+) -> VerifyError | None:
     """Look up a certificate in the one list of its issuer that OpenSSL would choose (`get_crl_sk` in x509_vfy.c)."""
     if not lists:
-        return Problem(_NO_CRL, "unable to get certificate CRL")
+        return VerifyError(_NO_CRL, "unable to get certificate CRL")
     crl = max(lists, key=lambda crl: (_is_about_it(crl, certificate), *_rank(crl, now)))
     if not _is_about_it(crl, certificate):
-        return Problem(_CRL_SCOPE, "different CRL scope")
+        return VerifyError(_CRL_SCOPE, "different CRL scope")
     if is_early(crl, now):
-        return Problem(_CRL_EARLY, "CRL is not yet valid")
+        return VerifyError(_CRL_EARLY, "CRL is not yet valid")
     if is_stale(crl, now):
-        return Problem(_CRL_EXPIRED, "CRL has expired")
+        return VerifyError(_CRL_EXPIRED, "CRL has expired")
     if crl.get_revoked_certificate_by_serial_number(certificate.serial_number):
-        return Problem(_REVOKED, "certificate revoked")
+        return VerifyError(_REVOKED, "certificate revoked")
     return None
 
 

@@ -63,7 +63,7 @@ _OUTCOMES = {
 }
 
 
-def meaning(
+def explanation(
     outcome: str,
     *,
     verify_code: int | None,

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from asgi_mtls.handshake_log import tls_messages as messages
-from asgi_mtls.handshake_log.summary import READ, Attempt, Outcome, Raw, attempt_of
+from asgi_mtls.handshake_log.summary import READ, Ending, HandshakeSummary, Raw, summary_of
 
-MAX_ATTEMPTS = 500
+MAX_HANDSHAKES = 500
 MAX_MESSAGES = 40  # of one handshake; more are counted, not kept
 MAX_KEPT_BYTES = 8 * 1024  # of one handshake
 MAX_MESSAGE_BYTES = 6 * 1024
@@ -32,16 +32,16 @@ _KEPT = {  # handshake messages whose bytes are kept, by direction
 
 
 class Recording:
-    """One handshake while it goes on, and, once it is over, what its `Attempt` is made of."""
+    """One handshake while it goes on, and, once it is over, what its `HandshakeSummary` is made of."""
 
     __slots__ = (
-        "_attempt",
+        "_ending",
         "_log",
         "_omitted",
-        "_outcome",
         "_raw",
         "_room",
         "_start",
+        "_summary",
         "_time",
         "number",
         "peer",
@@ -56,8 +56,8 @@ class Recording:
         self._room = MAX_KEPT_BYTES
         self._omitted = 0
         self._raw: list[Raw] = []
-        self._outcome: Outcome | None = None
-        self._attempt: Attempt | None = None
+        self._ending: Ending | None = None
+        self._summary: HandshakeSummary | None = None
 
     def message(self, direction: str, version: int, content: int, kind: int, data: bytes) -> None:
         """Note a message, as OpenSSL's message callback reports it; what is no message is passed over."""
@@ -88,7 +88,7 @@ class Recording:
         if self._log is None:
             return
         log, self._log = self._log, None
-        self._outcome = Outcome(
+        self._ending = Ending(
             outcome=outcome,
             started=self._time,
             duration_s=time.perf_counter() - self._start,
@@ -103,13 +103,13 @@ class Recording:
         )
         log.append(self)
 
-    def attempt(self, log: HandshakeLog) -> Attempt:
+    def summary(self, log: HandshakeLog) -> HandshakeSummary:
         """Return it as people read it."""
-        if self._attempt is None:
-            assert self._outcome is not None, "it is still going on"  # noqa: S101
-            self._attempt = attempt_of(log.id_of(self.number), log.worker, self._outcome, self._raw)
+        if self._summary is None:
+            assert self._ending is not None, "it is still going on"  # noqa: S101
+            self._summary = summary_of(log.id_of(self.number), log.worker, self._ending, self._raw)
             self._raw = []
-        return self._attempt
+        return self._summary
 
 
 class HandshakeLog:
@@ -128,7 +128,7 @@ class HandshakeLog:
         self.worker = os.getpid()
         self.closed = False
         self._run = f"{self.worker}-{time.time_ns() // 1_000_000:x}"  # process ids come again, in containers at once
-        self._kept: deque[Recording] = deque(maxlen=MAX_ATTEMPTS)
+        self._kept: deque[Recording] = deque(maxlen=MAX_HANDSHAKES)
         self._count = 0
         self._followers: set[asyncio.Event] = set()
 
@@ -144,11 +144,11 @@ class HandshakeLog:
         for news in self._followers:
             news.set()
 
-    def list(self, after: int = 0) -> list[Attempt]:
+    def list(self, after: int = 0) -> list[HandshakeSummary]:
         """Return those after the nth that are still known, oldest first."""
         first = self._count - len(self._kept)
         wanted = list(self._kept)[max(0, after - first) :]
-        return [recording.attempt(self) for recording in wanted]
+        return [recording.summary(self) for recording in wanted]
 
     def position(self, last_id: str | None) -> int:
         """Return which one an id names, 0 for one of another worker or run: so everything is new."""
@@ -160,7 +160,7 @@ class HandshakeLog:
         """Whether nobody else may follow."""
         return len(self._followers) >= MAX_FOLLOWERS
 
-    async def follow(self, after: int = 0) -> AsyncIterator[Attempt | None]:
+    async def follow(self, after: int = 0) -> AsyncIterator[HandshakeSummary | None]:
         """Yield the known ones after the nth, then each new one, and None when there is none for HEARTBEAT_S.
 
         Ends when the log is closed, and at once when it is full.
@@ -174,8 +174,8 @@ class HandshakeLog:
                 news.clear()
                 known = self.list(after)
                 after = self._count
-                for attempt in known:
-                    yield attempt
+                for summary in known:
+                    yield summary
                 if not known and not await _within(news, HEARTBEAT_S):
                     yield None
         finally:

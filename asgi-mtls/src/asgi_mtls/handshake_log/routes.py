@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from asgi_mtls.authorization import authorize
 from asgi_mtls.handshake_log import recorder
-from asgi_mtls.handshake_log.summary import Attempt
+from asgi_mtls.handshake_log.summary import HandshakeSummary
 from asgi_mtls.problems import PROBLEM_JSON
 from asgi_mtls.tls_extension import HANDSHAKE_LOG
 
@@ -59,8 +59,8 @@ async def handshakes(request: Request) -> Response:
     if "text/html" in request.headers.get("accept", "") and request.query_params.get("format") != "json":
         return HTMLResponse(PAGE, headers=HEADERS)
     after = log.position(request.query_params.get("after"))
-    attempts = [as_json(attempt) for attempt in log.list(after)]
-    return JSONResponse(_worker(log) | {"handshakes": attempts}, headers={"Cache-Control": "no-store"})
+    summaries = [as_json(summary) for summary in log.list(after)]
+    return JSONResponse(_worker(log) | {"handshakes": summaries}, headers={"Cache-Control": "no-store"})
 
 
 async def events(request: Request) -> Response:
@@ -90,22 +90,22 @@ def _log(request: Request) -> recorder.HandshakeLog | None:
     return log
 
 
-def as_json(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt for JSON."""
-    return asdict(attempt) | {"time": attempt.time.isoformat(timespec="milliseconds")}
+def as_json(summary: HandshakeSummary) -> dict[str, Any]:
+    """Return a summary for JSON."""
+    return asdict(summary) | {"time": summary.time.isoformat(timespec="milliseconds")}
 
 
 async def _events(log: recorder.HandshakeLog, after: int) -> AsyncIterator[str]:
     yield f"retry: {_RETRY_MS}\nevent: worker\ndata: {json.dumps(_worker(log))}\n\n"
-    async for attempt in log.follow(after):
-        if attempt is None:
+    async for summary in log.follow(after):
+        if summary is None:
             yield ": nothing new\n\n"
         else:
-            yield f"id: {attempt.id}\nevent: handshake\ndata: {json.dumps(as_json(attempt))}\n\n"
+            yield f"id: {summary.id}\nevent: handshake\ndata: {json.dumps(as_json(summary))}\n\n"
 
 
 def _worker(log: recorder.HandshakeLog) -> dict[str, Any]:
-    return {"worker": log.worker, "note": _NOTE, "limit": recorder.MAX_ATTEMPTS}
+    return {"worker": log.worker, "note": _NOTE, "limit": recorder.MAX_HANDSHAKES}
 
 
 def _off(request: Request) -> Response:

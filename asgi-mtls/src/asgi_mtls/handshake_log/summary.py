@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from asgi_mtls.handshake_log import tls_messages as messages
-from asgi_mtls.handshake_log.explanations import meaning
+from asgi_mtls.handshake_log.explanations import explanation
 
 READ = "read"
 
@@ -25,7 +25,7 @@ class Raw(NamedTuple):
     data: bytes
 
 
-class Outcome(NamedTuple):
+class Ending(NamedTuple):
     """How a handshake ended; `started` in seconds since 1970."""
 
     outcome: str
@@ -53,7 +53,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class HandshakeSummary:
     """A handshake that is over. `outcome`: accepted, refused, lost, timeout or turned_away.
 
     `tls` is like `1.3`, `group` and `cipher` are IANA's names, `subjects` RFC 4514, leaf first, as offered and not
@@ -82,39 +82,39 @@ class Attempt:
     omitted: int
 
 
-def attempt_of(name: str, worker: int, outcome: Outcome, raw: Sequence[Raw]) -> Attempt:
-    """Return the attempt that raw messages tell of."""
+def summary_of(name: str, worker: int, ending: Ending, raw: Sequence[Raw]) -> HandshakeSummary:
+    """Return the summary that raw messages tell of."""
     seen = _Seen()
     shown = tuple(seen.message(message) for message in raw)
-    return Attempt(
+    return HandshakeSummary(
         id=name,
-        time=datetime.fromtimestamp(outcome.started, UTC),
+        time=datetime.fromtimestamp(ending.started, UTC),
         worker=worker,
-        peer=outcome.peer,
-        outcome=outcome.outcome,
-        duration_ms=round(outcome.duration_s * 1000, 2),
+        peer=ending.peer,
+        outcome=ending.outcome,
+        duration_ms=round(ending.duration_s * 1000, 2),
         sni=seen.sni,
-        tls=seen.tls or (outcome.tls.removeprefix("TLSv") if outcome.tls else None),
+        tls=seen.tls or (ending.tls.removeprefix("TLSv") if ending.tls else None),
         group=seen.group,
-        cipher=outcome.cipher,
-        resumed=outcome.resumed,
+        cipher=ending.cipher,
+        resumed=ending.resumed,
         subjects=seen.subjects,
-        verify_code=outcome.verify_code,
-        verify_error=outcome.verify_error,
+        verify_code=ending.verify_code,
+        verify_error=ending.verify_error,
         alert=seen.alert,
         alert_sender=seen.alert_sender,
-        reason=outcome.reason,
-        meaning=meaning(
-            outcome.outcome,
-            verify_code=outcome.verify_code,
+        reason=ending.reason,
+        meaning=explanation(
+            ending.outcome,
+            verify_code=ending.verify_code,
             alert=seen.alert,
             by_client=seen.alert_sender == "client",
-            reason=outcome.reason,
-            resumed=outcome.resumed,
+            reason=ending.reason,
+            resumed=ending.resumed,
             named=seen.named,
         ),
         messages=shown,
-        omitted=outcome.omitted,
+        omitted=ending.omitted,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -22,10 +23,12 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -33,6 +36,9 @@ Record = dict[str, Any]
 ABSENT = "absent"
 KEPT = re.compile(r"PATH|HOME|USER|LANG|TERM|TMPDIR|SSL_CERT_FILE|(DOCKER|BUILDKIT|PIP)_.*|.*_proxy", re.I)
 MODES = ("off", "optional", "required")
+OURS = ("RUNTIME", "PORT", "COMPOSE_PROJECT_NAME", "SSL_CERT_FILE")
+KINDS = {"f": "file", "d": "folder", "l": "link"}
+SERIAL = re.compile(r"[0-9a-f]{30,}")
 SHOWN = 60
 
 
@@ -66,7 +72,7 @@ class Lab:
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         start = time.monotonic()
         done = self.run("make", *arguments)
-        say(f"  {time.monotonic() - start:5.1f} s  {done.returncode}  make {shlex.join(arguments)}")
+        say(f"{self.runtime:7} {time.monotonic() - start:5.1f} s  {done.returncode}  make {shlex.join(arguments)}")
         return done
 
     def good(self, *command: str) -> str:
@@ -93,12 +99,15 @@ def copied(runtime: str, venv: Path | None) -> Iterator[Lab]:
                 shutil.copy2(ROOT / name, copy / name)
         if venv:
             (copy / ".venv").symlink_to(venv.resolve())
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            port = str(unused.getsockname()[1])
+        port = next(port for port in random.sample(range(16384, 32768), 99) if is_free(port))
         environ = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+        library = copy / "asgi-mtls/src"
+        if venv and library.exists():  # the environment may have that of another checkout
+            environ["PYTHONPATH"] = str(library)
         lab = Lab(
             copy,
-            environ | {"RUNTIME": runtime, "PORT": port, "COMPOSE_PROJECT_NAME": f"golden-{runtime}-{os.getpid()}"},
+            environ
+            | {"RUNTIME": runtime, "PORT": str(port), "COMPOSE_PROJECT_NAME": f"golden-{runtime}-{os.getpid()}"},
         )
         try:
             yield lab
@@ -106,8 +115,14 @@ def copied(runtime: str, venv: Path | None) -> Iterator[Lab]:
             lab.make("clean")
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) != 0
+
+
 def verdicts(lab: Lab) -> Record:
     """Judge every mode and the other servers, explained and stock, with all tools."""
+    lab.good("make", "up")
     record: Record = {}
     for server in ("explained", "stock"):
         for run in (*MODES, "servers"):
@@ -134,23 +149,130 @@ def ended(done: subprocess.CompletedProcess[str]) -> str:
     return f"{done.returncode}{recipe}{error}{cure}{traceback}"
 
 
-OF_A_RUNTIME: dict[str, Callable[[Lab], Record]] = {"verdicts": verdicts}
-PARTS = [f"{part}-{runtime}" for runtime in ("local",) for part in OF_A_RUNTIME]
+def exits(lab: Lab) -> Record:
+    """Run `commands.txt`, in its order: each target with good and with bad arguments."""
+    record: Record = {}
+    section = ""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        for line in (HERE / "commands.txt").read_text().splitlines():
+            line = line.removeprefix(f"{lab.runtime}: ")
+            if line.startswith("["):
+                section = line
+            elif line.startswith("$ "):
+                lab.good("sh", "-c", line[2:])
+            elif line and not line.startswith(("#", "local: ", "compose: ")):
+                done = lab.make(*shlex.split(line.replace("{busy}", str(busy.getsockname()[1]))))
+                key = f"{section} make {line}"
+                record[f"{key} (again)" if key in record else key] = ended(done)
+    return record
 
 
-def take(parts: Sequence[str], venv: Path | None) -> Iterator[tuple[str, Record]]:
-    """Yield each part's record as it is now."""
-    for runtime in ("local", "compose"):
-        wanted = [part for part in OF_A_RUNTIME if f"{part}-{runtime}" in parts]
-        if not wanted:
-            continue
-        say(f"{runtime}: a copy of {ROOT}")
-        with copied(runtime, venv) as lab:
-            lab.good("make", "up")
-            for part in wanted:
+def files(lab: Lab) -> Record:
+    """Look at everything that the CA issued, for clients, people, a revocation and another CA's certificate."""
+    lab.good("make", "up")
+    lab.good("make", "issue-client", "NAME=golden")
+    lab.good("make", "export-p12", "NAME=golden", "LEGACY=1")
+    lab.good("make", "revoke", "CREDENTIAL=golden")
+    lab.good("sh", "tests/golden/own-certificate.sh")
+    lab.good("make", "up", "LAB_SERVER_CERT_DIR=mycert")
+    record: Record = {}
+
+    def look(where: str, *command: str) -> None:
+        for line in lab.good(*command).splitlines():
+            kind, mode, owner, name = line.split(" ", 3)
+            who = "runner" if owner == f"{os.getuid()}:{os.getgid()}" and where == "folder" else owner
+            record[f"{where} {SERIAL.sub('SERIAL', name)}"] = f"{KINDS.get(kind, kind)} {mode} {who}"
+
+    find = ["-printf", "%y %m %U:%G %p\n"]
+    look("folder", "find", "certs", ".lab", *find)
+    if lab.runtime == "compose":
+        project = lab.environ["COMPOSE_PROJECT_NAME"]
+        labelled = f"label=com.docker.compose.project={project}"
+        volumes = lab.good("docker", "volume", "ls", "-q", "--filter", labelled).split()
+        mounts = [f"-v{volume}:/{volume.removeprefix(f'{project}_')}:ro" for volume in volumes]
+        found = [mount.split(":")[1] for mount in mounts]
+        as_root = ("docker", "run", "--rm", "--network=none", "--user=0:0", "--entrypoint=find")
+        look("volume", *as_root, *mounts, f"{project}-ca", *found, *find)
+    return record
+
+
+def config(lab: Lab) -> Record:
+    """Return `docker compose config`, one value a line: of the services that start, of all, and behind a proxy."""
+    record: Record = {}
+    compose = ("docker", "compose", "--project-name=lab")
+    variants = {
+        "default": [],
+        "all": ["--profile=*"],
+        "behind": ["--file=docker-compose.yml", "--file=proxy/behind.yml", "--profile=proxy"],
+    }
+    plain = Lab(lab.folder, {name: lab.environ[name] for name in lab.environ if name not in OURS})
+    for variant, options in variants.items():
+        shown = plain.good(*compose, *options, "config", "--format=json").replace(str(lab.folder), "FOLDER")
+        record |= {f"{variant} {path}": value for path, value in leaves(json.loads(shown))}
+    return record
+
+
+def reports(lab: Lab) -> Record:
+    """Return the fields of the JSON report with their types, and the elements and attributes of the JUnit report."""
+    found: dict[str, set[str]] = {}
+    lab.good("make", "test-required", "PROBE=raw,curl")
+    lab.good("make", "up", "MODE=off")
+    for _ in range(2):
+        for path, value in leaves(json.loads((lab.folder / "reports/required.json").read_text())):
+            name = re.sub(r"^(scenarios|lessons|versions)\.[^.]+", r"\1.*", re.sub(r"\.\d+(?=\.|$)", "[]", path))
+            found.setdefault(f"json {name}", set()).add(type(value).__name__)
+        for element in ElementTree.parse(lab.folder / "reports/required.xml").iter():
+            for attribute in element.attrib:
+                found.setdefault(f"junit {element.tag} {attribute}", set()).add("attribute")
+            found.setdefault(f"junit {element.tag}", set()).add("element")
+        lab.make("matrix", "MODE=required", "PROBE=raw,curl")  # by a server in mode off, so that attempts fail
+    return {name: " or ".join(sorted(types)) for name, types in found.items()}
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in a JSON document with their paths; an empty list or object is a value, too."""
+    if not isinstance(value, dict | list) or not value:
+        yield path, value
+        return
+    for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(item, f"{path}.{name}" if path else str(name))
+
+
+OF_A_RUNTIME: dict[str, Callable[[Lab], Record]] = {"files": files, "verdicts": verdicts, "exits": exits}
+OF_ONE: dict[str, Callable[[Lab], Record]] = {"compose": config, "reports": reports}
+TAKEN = {
+    "local": OF_ONE | {f"{part}-local": take for part, take in OF_A_RUNTIME.items()},
+    "compose": {f"{part}-compose": take for part, take in OF_A_RUNTIME.items()},
+}
+PARTS = [part for parts in TAKEN.values() for part in parts]
+
+
+def take(parts: Sequence[str], venv: Path | None) -> Record:
+    """Return each part's record as it is now. Both runtimes are tried side by side: each waits more than it works."""
+
+    def of_runtime(runtime: str) -> Record:
+        taken = {}
+        for part, record in TAKEN[runtime].items():
+            if part in parts:
                 start = time.monotonic()
-                yield f"{part}-{runtime}", OF_A_RUNTIME[part](lab)
-                say(f"{part}-{runtime}: {time.monotonic() - start:.0f} s")
+                with copied(runtime, venv) as lab:
+                    taken[part] = record(lab)
+                say(f"{part}: taken in {time.monotonic() - start:.0f} s")
+        return taken
+
+    with ThreadPoolExecutor(len(TAKEN)) as pool:
+        return {part: record for taken in pool.map(of_runtime, TAKEN) for part, record in taken.items()}
+
+
+def tools() -> Record:
+    """Return the versions on which the record depends."""
+    commands = ("openssl version", "curl --version", "wget --version", "node --version", "make --version")
+    docker = ("docker version --format {{.Server.Version}}", "docker compose version --short")
+    found = {}
+    for command in (*commands, *docker):
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        found[command] = done.stdout.split("\n")[0] if done.returncode == 0 else ABSENT
+    return found
 
 
 def text(record: Record) -> str:
@@ -221,17 +343,18 @@ def main() -> int:
     if not parts:
         parser.error(f"no such part: {arguments.part}")
     os.umask(0o022)
-    now: dict[str, Record] = {}
     try:
-        for part, record in take(parts, None if arguments.fresh_venv else ROOT / ".venv"):
-            now[part] = record
-            if arguments.what == "take":
-                (HERE / f"{part}.json").write_text(text(record))
+        now = take(parts, None if arguments.fresh_venv else ROOT / ".venv")
     except (TakingError, OSError, subprocess.SubprocessError) as error:
         say(f"error: could not take the record: {error}")
         return 2
     if arguments.what == "take":
+        for part, record in (now | {"tools": tools()}).items():
+            (HERE / f"{part}.json").write_text(text(record))
         return 0
+    for tool, version in tools().items():
+        if load("tools").get(tool) != version:
+            say(f"another version than the record's, which may be why verdicts differ: {tool}: {version}")
     found = differences({part: load(part) for part in now}, now, tomllib.loads((HERE / "allowed.toml").read_text()))
     for line in found[:SHOWN]:
         print(line)

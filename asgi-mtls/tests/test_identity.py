@@ -16,11 +16,19 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import TypeAdapter
 from starlette.requests import HTTPConnection
 
+from asgi_mtls import event_log
 from asgi_mtls.identity import ClientIdentity, TlsFacts, client_identity, is_spiffe_id, tls_facts
 
 CACHED_S = 3e-6
 SVID = "URI:spiffe://lab.test/ns/default"
 CA = x509.BasicConstraints(ca=True, path_length=None)
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is logged, whatever logger a server in this process was told to use."""
+    monkeypatch.setattr(event_log, "LOGGER", logging.getLogger(__name__))
+    return caplog
 
 
 def test_names_are_read_by_their_kind() -> None:
@@ -204,9 +212,9 @@ def test_what_a_server_may_leave_out(scope: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-----BEGIN CERTIFICATE-----", b"-----BEGIN \xff", b"\x30\x00"])
-def test_what_is_no_certificate_is_nobody(text: object, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_certificate_is_nobody(text: object, logged: pytest.LogCaptureFixture) -> None:
     assert client_identity({"extensions": {"tls": {"client_cert_chain": [text]}}}) is None
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["certificate_unreadable"]
+    assert [record.getMessage().split()[0] for record in logged.records] == ["certificate_unreadable"]
 
 
 def test_json_has_what_pydantic_would_make_of_it() -> None:
@@ -250,15 +258,13 @@ def accepted_by_openssl(pem: str, folder: Path) -> bytes | None:
 
 @pytest.mark.parametrize("name", UNREADABLE.values(), ids=UNREADABLE)
 def test_what_openssl_takes_and_nobody_can_read_is_nobody(
-    name: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    name: bytes, tmp_path: Path, logged: pytest.LogCaptureFixture
 ) -> None:
     pem = unreadable(name)
     seen = accepted_by_openssl(pem, tmp_path)
     assert seen == ssl.PEM_cert_to_DER_cert(pem)
-    monkeypatch.setattr(logging.getLogger("asgi_mtls"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "asgi_mtls"):
-        assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
-        assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
-    lines = [record.getMessage() for record in caplog.records]
+    assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
+    assert client_identity(connection(ssl.DER_cert_to_PEM_cert(seen))) is None
+    lines = [record.getMessage() for record in logged.records]
     assert len(lines) == 1  # once for each certificate, not for each request
     assert lines[0].startswith("certificate_unreadable sha256=")

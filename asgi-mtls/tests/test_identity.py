@@ -181,6 +181,8 @@ FORMS = {
     "a tuple": {"client_cert_chain": (LEAF,)},
     "DER": {"client_cert_chain": [ssl.PEM_cert_to_DER_cert(LEAF)]},
     "PEM in bytes": {"client_cert_chain": [LEAF.encode()]},
+    "the leaf's DER": {"client_cert": ssl.PEM_cert_to_DER_cert(LEAF)},
+    "the leaf and an unknown chain": {"client_cert": ssl.PEM_cert_to_DER_cert(LEAF), "client_cert_chain": ()},
     "no space around": {"client_cert_chain": [LEAF.strip()], "client_cert_error": None},
 }
 NOBODY: dict[str, dict[str, object]] = {
@@ -191,6 +193,7 @@ NOBODY: dict[str, dict[str, object]] = {
     "the extension is empty": {"extensions": {"tls": {}}},
     "the chain is None": {"extensions": {"tls": {"client_cert_chain": None}}},
     "the chain is empty": {"extensions": {"tls": {"client_cert_chain": []}}},
+    "the leaf is None": {"extensions": {"tls": {"client_cert": None}}},
 }
 
 
@@ -209,6 +212,25 @@ def test_what_a_server_may_leave_out(scope: dict[str, object]) -> None:
     assert client_identity(scope) is None
     facts = tls_facts(scope)
     assert facts is None or facts == TlsFacts(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("tls", "facts"),
+    [
+        ({"tls_version": 0x0304, "cipher_suite": 0x1301}, TlsFacts("1.3", None)),
+        (
+            {"tls_version": 0x0303, "cipher_suite": 0xC02C, "cipher_name": "X", "via": "DNS:a"},
+            TlsFacts("1.2", "X", "DNS:a"),
+        ),
+        (
+            {"tls_version": "TLSv1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256"},
+            TlsFacts("1.3", "TLS_AES_128_GCM_SHA256"),
+        ),
+        ({"tls_version": 0x0305, "cipher_suite": None}, TlsFacts(None, None)),
+    ],
+)
+def test_the_facts_of_the_connection(tls: dict[str, object], facts: TlsFacts) -> None:
+    assert tls_facts({"extensions": {"tls": tls}}) == facts
 
 
 @pytest.mark.parametrize("text", ["", "x", "-----BEGIN CERTIFICATE-----", b"-----BEGIN \xff", b"\x30\x00"])

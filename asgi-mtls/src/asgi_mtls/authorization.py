@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from asgi_mtls import problems
 from asgi_mtls.event_log import admits, event
-from asgi_mtls.identity import ClientIdentity, Connection, client_identity, tls_of
+from asgi_mtls.identity import ClientIdentity, Connection, chain_of, client_identity, tls_of
 from asgi_mtls.problems import Problem, problem_type
 from asgi_mtls.rules import Rule
 
@@ -88,7 +88,7 @@ def check_certificate(
     tls = tls_of(connection)
     if identity is None and tls is None:
         raise refusal("tls-unknown", "The server can't know who you are", _what_is_missing(connection))
-    if identity is None and tls and tls.get("client_cert_chain"):
+    if identity is None and chain_of(tls):
         raise refusal(
             "certificate-unreadable",
             "Your certificate can't be read",

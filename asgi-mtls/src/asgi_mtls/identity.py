@@ -119,7 +119,14 @@ def tls_facts(connection: Connection) -> TlsFacts | None:
     tls = tls_of(connection)
     if tls is None:
         return None
-    return TlsFacts(VERSIONS.get(tls.get("tls_version") or 0), tls.get("cipher_name"), tls.get("via"))
+    version, cipher = tls.get("tls_version"), tls.get("cipher_name") or tls.get("cipher_suite")
+    if isinstance(version, int):
+        version = VERSIONS.get(version)
+    return TlsFacts(
+        version=version.removeprefix("TLSv") if isinstance(version, str) else None,
+        cipher=cipher if isinstance(cipher, str) else None,
+        via=tls.get("via"),
+    )
 
 
 def tls_of(connection: Connection) -> Mapping[str, Any] | None:
@@ -142,14 +149,24 @@ def client_identity(connection: Connection) -> ClientIdentity | None:
 def identity_of(tls: Mapping[str, Any] | None) -> ClientIdentity | None:
     """Return what `client_identity` does, from the extension.
 
-    Of its keys only `client_cert_chain` is needed: upstream, the extension is to have no other. Each certificate is
-    PEM, as the specification says, or DER.
+    Of its keys only `client_cert_chain` is needed, or `client_cert`.
     """
-    chain = tuple((tls and tls.get("client_cert_chain")) or ())
+    chain = chain_of(tls)
     if not tls or not chain:
         return None
     # Nobody verified here the chain that a proxy tells.
     return _read(chain[:1] if tls.get("via") else chain, tls.get("client_cert_error") is None)
+
+
+def chain_of(tls: Mapping[str, Any] | None) -> tuple[str | bytes, ...]:
+    """Return the client's certificates, leaf first, each in PEM or DER; none if it is anonymous.
+
+    The specification (0.2) has PEM in `client_cert_chain`. Uvicorn may come to fill nothing else (Kludex/uvicorn#3133),
+    or the leaf's DER in `client_cert` (#3132).
+    """
+    chain = tuple((tls and tls.get("client_cert_chain")) or ())
+    leaf = tls.get("client_cert") if tls and not chain else None
+    return (leaf,) if leaf else chain
 
 
 @lru_cache(maxsize=512)

@@ -1,1 +1,1 @@
-"""Examples of what to build with the `server` folder."""
+"""Examples of what to build with `asgi-mtls`."""

@@ -1,8 +1,8 @@
-"""Who may: refuses with 403 and an RFC 9457 problem that says what to do; a framework is not needed.
+"""Authorization by certificate: a refusal is 403 with an RFC 9457 problem that says what to do. No framework is needed.
 
-Never 401: that owes a challenge (RFC 9110 15.5.2), and no authentication scheme names a TLS certificate; a client
-that wants to show one has to connect again. A refused WebSocket is never accepted: its handshake is answered with the
-same 403 and problem, or where the ASGI server has no `websocket.http.response`, closed with 1008.
+Never 401: it requires a challenge (RFC 9110 15.5.2), and no authentication scheme names a TLS certificate; a client
+has to connect again to show one. A refused WebSocket is never accepted: its handshake is answered with the same 403
+and problem, or closed with 1008 where the ASGI server has no `websocket.http.response`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 
 class ForbiddenError(Exception):
-    """A client may not; `problem` is the answer.
+    """The client is not allowed; `problem` is the answer.
 
-    In applications of Starlette and FastAPI nothing needs to catch it. To answer otherwise there, register a handler
-    for this class, before the first request.
+    Routes of Starlette and FastAPI need not catch it. To answer something else, register an exception handler for this
+    class, before the first request. Middleware and plain ASGI applications catch it and `await error.answer(...)`.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -40,16 +40,16 @@ class ForbiddenError(Exception):
 
 
 def authorize(connection: Connection, rule: Rule | None = None, name: str | None = None) -> ClientIdentity:
-    """Return who is calling, if it may.
+    """Return the client's identity, if the client is allowed.
 
     Args:
         connection: an ASGI scope, or Starlette's `Request`, `WebSocket` or `HTTPConnection`.
         rule: one of `asgi_mtls`; None for every client with a certificate.
-        name: what the refused are told; the rule's own name, which says what it looks at and not what for, if None.
+        name: how the 403 names the rule. By default its own name: what it looks at, not the value it wants.
 
     Raises:
-        ForbiddenError: it sent no certificate, none that can be read, one with characters in its names that can't be
-            seen, or one that the rule does not allow.
+        ForbiddenError: no certificate, one that was not verified or cannot be parsed, one with an invisible character
+            in a name, or one that the rule does not allow.
     """
     caller = check_certificate(connection, client_identity(connection))
     if rule is not None:
@@ -58,7 +58,7 @@ def authorize(connection: Connection, rule: Rule | None = None, name: str | None
 
 
 class AuthorizeMiddleware:
-    """ASGI middleware that lets in only those whom `authorize` does, over HTTP and WebSocket."""
+    """ASGI middleware: the application sees only clients that `authorize` allows, over HTTP and WebSocket."""
 
     def __init__(self, app: App, rule: Rule | None = None, name: str | None = None) -> None:
         self.app, self._rule, self._name = app, rule, name
@@ -76,7 +76,7 @@ class AuthorizeMiddleware:
 def check_certificate(
     connection: Connection, identity: ClientIdentity | None, error: type[ForbiddenError] = ForbiddenError
 ) -> ClientIdentity:
-    """Return who is calling, or refuse: no certificate, none that can be read, or names with unseen characters.
+    """Return the identity, or refuse: no certificate, not verified, cannot be parsed, invisible characters in a name.
 
     Raises:
         ForbiddenError: the class `error` of it.
@@ -92,7 +92,7 @@ def check_certificate(
         raise refusal(
             "certificate-unreadable",
             "Your certificate can't be read",
-            "Your client certificate was verified, but it is malformed and names nobody."
+            "Your client certificate was verified, but it is malformed, so it has no identity."
             " Have it issued again; the server's log says what is wrong with it.",
         )
     if identity is None:
@@ -118,11 +118,11 @@ def check_certificate(
 
 
 def _what_is_missing(connection: Connection) -> str:
-    """Say why there is no ASGI TLS extension."""
+    """Say why the scope has no ASGI TLS extension."""
     if tuple(connection.get("client") or ()) in _TEST_CLIENTS:
         return (
             "This is a test client, and no server fills the ASGI TLS extension. Give it a certificate with"
-            " asgi_mtls.testing: client_certificate(client, make_certificate()), or None to be anonymous."
+            " asgi_mtls.testing: client_certificate(client, make_certificate()); for an anonymous client, use None."
         )
     if connection.get("scheme") in ("https", "wss"):
         return (
@@ -142,7 +142,7 @@ def check_rule(
     name: str | None,
     error: type[ForbiddenError] = ForbiddenError,
 ) -> None:
-    """Refuse a caller whom a rule does not allow.
+    """Refuse a caller that a rule does not allow.
 
     Raises:
         ForbiddenError: the class `error` of it.
@@ -166,12 +166,12 @@ def _problem(
     identity: ClientIdentity | None = None,
     rule: str | None = None,
 ) -> Problem:
-    path = quote(connection["path"])  # without the query, which may hold what is nobody's business
+    path = quote(connection["path"])  # without the query, which may hold secrets
     who = {"subject": identity.subject or None, "sha256": identity.sha256} if identity else {}
     via = (tls_of(connection) or {}).get("via")
     if admits("forbidden", (connection.get("client") or ("",))[0]):
         event(logging.INFO, "forbidden", path=path, problem=kind, rule=rule, via=via, **who)
-    # Starlette's handlers in the application that runs: so it need not register ours. One it has registered stays.
+    # The handlers of the Starlette application that runs, so it need not register ours. Its own handler stays.
     handlers = connection.get("starlette.exception_handlers")
     if handlers:
         handlers[0].setdefault(ForbiddenError, _starlette_handler)

@@ -30,9 +30,9 @@ FORBIDDEN: dict[int | str, dict[str, Any]] = {
 
 
 class _HttpForbiddenError(ForbiddenError, HTTPException):
-    """What handlers of FastAPI's `HTTPException` and of the status 403 take, too.
+    """Also an `HTTPException` of FastAPI: handlers of that class and of the status 403 get it.
 
-    Without any handler FastAPI's own still answers 403 with `detail`, which is a problem, too.
+    If only FastAPI's default handler is reached, the body is `detail`, which is a problem, too (RFC 9457 3.1).
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -57,8 +57,8 @@ class MutualTLS(SecurityBase):
         Args:
             scheme_name: its name in the OpenAPI document; `mutualTLS` if None.
             description: what the document says about it.
-            auto_error: answer 403 to those without a certificate; if false, None is their identity, and the document
-                says that the route does without.
+            auto_error: answer 403 if there is no certificate. If false, the identity is then None, and the document
+                says that the route can be used without.
         """
         self.model = MutualTlsScheme(description=description)
         self.scheme_name = (scheme_name or "mutualTLS") + ("" if auto_error else OPTIONAL)
@@ -79,11 +79,11 @@ Identity = Annotated[ClientIdentity | None, Depends(MutualTLS(description=_DESCR
 def require(
     rule: Rule, name: str | None = None, *, scheme: MutualTLS = _needed
 ) -> Callable[[HTTPConnection, ClientIdentity], Awaitable[ClientIdentity]]:
-    """Return the dependency that refuses clients without a certificate, and those whom the rule does not allow.
+    """Return a dependency that refuses clients without a certificate, and those that the rule does not allow.
 
     Args:
         rule: one of `asgi_mtls`.
-        name: what the refused are told; the rule's own name, which says what it looks at and not what for, if None.
+        name: how the 403 names the rule. By default its own name: what it looks at, not the value it wants.
         scheme: the security scheme that the OpenAPI document names.
     """
 

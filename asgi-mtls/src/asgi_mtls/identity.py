@@ -1,7 +1,7 @@
-"""Who is calling, from the ASGI TLS extension; a framework is not needed.
+"""The client's identity, read from the ASGI TLS extension. No framework is needed.
 
-It reads what OpenSSL has verified, or a trusted proxy (`asgi_mtls.client_cert_header`), and verifies nothing itself.
-Names are read from the certificate's attributes, never from their string form, in which a value may contain what looks
+OpenSSL or a trusted proxy (`asgi_mtls.client_cert_header`) has verified the certificate; this module verifies nothing.
+Names are read from the certificate's attributes, never from their string form: there, a value may contain what looks
 like a separator.
 """
 
@@ -25,7 +25,7 @@ from asgi_mtls.event_log import event
 from asgi_mtls.handshake_log.tls_messages import VERSIONS
 from asgi_mtls.peer_certificate import UNREADABLE
 
-# An ASGI scope, or what Starlette makes of one: `HTTPConnection`, `Request` and `WebSocket` are mappings, too.
+# An ASGI scope. Starlette's `HTTPConnection`, `Request` and `WebSocket` are mappings with the same keys.
 Connection = Mapping[str, Any]
 
 _KINDS: dict[type[x509.GeneralName], str] = {
@@ -67,17 +67,17 @@ class ClientIdentity:
     `subject` and `issuer` are RFC 4514 strings, to be shown and not to be taken apart. `organizational_units` are in
     the order of the certificate, those of multi-valued RDNs too. `sans` are all subject alternative names, like
     `EMAIL:a@b` or `DNS:a`, and `names` those of four kinds. `spiffe_id` is set for an X509-SVID: exactly one URI,
-    which is a SPIFFE ID with a path, in a certificate that may sign no other. `serial` and `sha256` (of the DER) are
-    lower-case hex, the validity is UTC. `verified` tells that OpenSSL built a path to the trust file, here or in the
-    trusted proxy that the extension's `via` names.
+    which is a SPIFFE ID with a path, in a certificate that cannot sign others. `serial` and `sha256` (of the DER) are
+    lower-case hex, the validity is UTC. `verified`: OpenSSL built a path to the trust file, here or in the trusted
+    proxy that the extension's `via` names.
 
     `chain` are the SHA-256 fingerprints of the verified chain, leaf first and trust anchor last, if `chain_known`. With
     PARTIAL_CHAIN (`verify_strict`) an intermediate in the trust file is such an anchor. If not `chain_known`, it is
-    the leaf alone: before Python 3.13, after a resumed session (OpenSSL keeps the leaf in the session and not the
-    chain; all else here remains known), behind a proxy, and for a leaf that is itself the trust anchor.
+    only the leaf: before Python 3.13, in a resumed session (OpenSSL keeps only the leaf there; all other fields stay
+    known), behind a proxy, and for a leaf that is itself the trust anchor.
 
-    `unsafe_names` are the names with a character that can't be seen, like `CN U+0000`; `asgi_mtls.authorization`
-    refuses them, and so should you before you compare a name.
+    `unsafe_names` are the names with an invisible character, like `CN U+0000`. `authorize` refuses them. Check this
+    field before you compare names yourself.
     """
 
     subject: str
@@ -135,13 +135,13 @@ def tls_of(connection: Connection) -> Mapping[str, Any] | None:
 
 
 def client_identity(connection: Connection) -> ClientIdentity | None:
-    """Return who is calling over HTTP or WebSocket, or None for an anonymous client.
+    """Return the client's identity over HTTP or WebSocket, or None for an anonymous client.
 
     Args:
         connection: an ASGI scope, or Starlette's `Request`, `WebSocket` or `HTTPConnection`.
 
-    None, too, for a certificate that OpenSSL accepted and `cryptography` can't read: nobody knows who that is. The log
-    says so (`certificate_unreadable`), and `asgi_mtls.authorization` tells the client.
+    A certificate that OpenSSL accepted and `cryptography` cannot parse has no identity: None, too. The log has the
+    event `certificate_unreadable`, and `authorize` refuses the client with a problem of that name.
     """
     return identity_of(tls_of(connection))
 
@@ -154,7 +154,7 @@ def identity_of(tls: Mapping[str, Any] | None) -> ClientIdentity | None:
     chain = chain_of(tls)
     if not tls or not chain:
         return None
-    # Nobody verified here the chain that a proxy tells.
+    # A proxy's chain above the leaf was not verified here.
     return _read(chain[:1] if tls.get("via") else chain, tls.get("client_cert_error") is None)
 
 
@@ -233,7 +233,7 @@ def _text(name: x509.GeneralName) -> str:
 
 
 def unsafe_character(text: str) -> str | None:
-    """Return the first character of a name that nobody can see, like `U+200B`, or None."""
+    """Return the first invisible character of a name, like `U+200B`, or None."""
     return next((f"U+{ord(character):04X}" for character in text if _is_hidden(character)), None)
 
 
@@ -252,14 +252,14 @@ def is_spiffe_id(text: str) -> bool:
     """Tell whether a text is a SPIFFE ID with a path (SPIFFE-ID 2).
 
     A trust domain of lower-case letters, digits, dots, dashes and underscores, without user or port; path segments
-    of the same and upper-case letters, none of them empty, `.` or `..`; neither query nor fragment nor percent signs.
+    of the same and upper-case letters, not empty, `.` or `..`; no query, fragment or percent sign.
     """
     segments = text.split("/")[3:]
     return len(text) <= _SPIFFE_BYTES and bool(_SPIFFE_ID.fullmatch(text)) and not {".", ".."}.intersection(segments)
 
 
 def _spiffe_id(certificate: x509.Certificate, uris: list[str]) -> str | None:
-    # X509-SVID 5.2: exactly one URI, and no certificate that may sign others.
+    # X509-SVID 5.2: exactly one URI, in a certificate that cannot sign others.
     return uris[0] if len(uris) == 1 and is_spiffe_id(uris[0]) and not _signs(certificate) else None
 
 

@@ -1,8 +1,8 @@
 """The security scheme `mutualTLS` (OpenAPI 3.1.0 4.8.27) in FastAPI's documents.
 
-FastAPI has no class for it, and its model of a document refuses the type [seen up to 0.165]. Nor has it a way to say
-that a route needs no security scheme but knows one: `{}` beside the others (OpenAPI 3.1.0 4.8.10). So the model that
-`fastapi.openapi.utils` makes documents of is extended here by both.
+FastAPI has no class for it, and its model of a document refuses the type (seen in 0.115.14 to 0.165.0). FastAPI also
+cannot say that a route's scheme is optional: `{}` in its `security` (OpenAPI 3.1.0 4.8.10). This module extends the
+model with which `fastapi.openapi.utils` makes documents by both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from fastapi.openapi import models, utils
 from pydantic import Field, model_validator
 
-OPTIONAL = "?"  # behind a scheme's name: a character that such a name can't have
+OPTIONAL = "?"  # marks the name of an optional scheme; no name in a document can have it
 
 
 class MutualTlsScheme(models.SecurityBase):
@@ -54,7 +54,7 @@ def _with_alternatives(part: Any) -> Any:
 
 
 def _security(requirements: Any) -> Any:
-    """Return an operation's security without what is optional if anything is needed, else with `{}`, none of it."""
+    """Return an operation's security: the required schemes; if there are none, the optional ones and `{}`."""
     if not isinstance(requirements, list) or not all(isinstance(one, dict) for one in requirements):
         return requirements  # a property of that name
     needed = [one for one in requirements if not any(name.endswith(OPTIONAL) for name in one)]

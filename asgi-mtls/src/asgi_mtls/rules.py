@@ -1,8 +1,9 @@
-"""Rules on who may: each is a small value that answers `allows(identity)`, and has a name that gives nothing away.
+"""Rules: which clients are allowed. A rule answers `allows(identity)`; its name does not reveal the value it wants.
 
-Names are compared code point by code point, as attributes and whole: nothing is normalised, searched for or taken out
-of the string form of a subject, and the common name is no host name. ASCII case is ignored where the name itself does,
-in DNS names and in the domain of an e-mail address. A rule that could never be meant is a ValueError when it is made.
+A name is compared as a whole, code point by code point. Nothing is normalised, no part is searched for, the string form
+of a subject is not used, and the common name is never a host name. ASCII case is ignored only in DNS names and in the
+domain of an e-mail address. A value that cannot be right (empty, an invisible character, a `*` elsewhere) is a
+ValueError when the rule is made.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Rule(Protocol):
-    """Something that allows or forbids an identity; its name is told to those it forbids."""
+    """Something that allows or forbids an identity. The 403 names the rule by its `name`."""
 
     @property
     def name(self) -> str: ...
@@ -49,7 +50,7 @@ class OrganizationalUnit:
 class DnsName:
     """A subject alternative name is this DNS name, or below it in the place of `*`: `*.team.example`.
 
-    The `*` stands for one whole label, the left-most. A wildcard in the certificate is no host and matches nothing.
+    The `*` stands for one whole label, the left-most. A wildcard in the certificate matches nothing.
     """
 
     pattern: str = field(repr=False)
@@ -95,7 +96,7 @@ class Uri:
     """A subject alternative name is this URI, or below it: `https://team.example/jobs/*`.
 
     The `*` stands for one whole path segment or more. Below a prefix no URI is taken that has a query, a fragment,
-    a percent sign, a backslash, or a segment that is empty, `.` or `..`: somebody might read it as another.
+    a percent sign, a backslash, or a segment that is empty, `.` or `..`: another program may read it differently.
     """
 
     pattern: str = field(repr=False)
@@ -169,7 +170,7 @@ class Fingerprints:
             if not _SHA256.fullmatch(text):
                 raise ValueError(f"fingerprint {number} of {len(plain)} is not the 64 hex digits of a SHA-256")
         if not plain:
-            raise ValueError("no fingerprints: nobody would be allowed")
+            raise ValueError("no fingerprints: no client would be allowed")
         object.__setattr__(self, "accepted", frozenset(plain))
         object.__setattr__(self, "name", name)
 
@@ -192,12 +193,12 @@ class _Several:
 
 
 def any_of(first: Rule, *others: Rule) -> Rule:
-    """Return the rule that allows whom one of these allows."""
+    """Return the rule that allows a client if one of these rules does."""
     return _Several((first, *others), every=False)
 
 
 def all_of(first: Rule, *others: Rule) -> Rule:
-    """Return the rule that allows whom each of these allows."""
+    """Return the rule that allows a client if all of these rules do."""
     return _Several((first, *others), every=True)
 
 

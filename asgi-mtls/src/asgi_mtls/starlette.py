@@ -27,7 +27,7 @@ _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
 class _HttpForbiddenError(ForbiddenError, HTTPException):
-    """What handlers of Starlette's `HTTPException` and of the status 403 take, too."""
+    """Also an `HTTPException` of Starlette: handlers of that class and of the status 403 get it."""
 
     def __init__(self, problem: Problem) -> None:
         HTTPException.__init__(self, problem.status, problem.detail, {"Content-Type": PROBLEM_JSON})
@@ -39,7 +39,7 @@ def require(rule: Rule | None = None, name: str | None = None) -> Callable[[_End
 
     Args:
         rule: one of `asgi_mtls`; None for every client with a certificate.
-        name: what the refused are told; the rule's own name if None.
+        name: how the 403 names the rule. By default its own name: what it looks at, not the value it wants.
     """
 
     def check(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:

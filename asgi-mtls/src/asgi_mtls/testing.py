@@ -81,15 +81,15 @@ def as_client(app: App, certificate: str | None, *, verified: bool = True, tls_v
         tls_version: the version of TLS.
 
     Raises:
-        ValueError: there is no certificate in `certificate`.
+        ValueError: `certificate` contains no PEM certificate.
     """
     return _AsClient(app, certificate, verified, tls_version)
 
 
 class client_certificate:
-    """Set the certificate of an existing TestClient, or of an httpx client of an ASGI application; None for none.
+    """Set the certificate of an existing TestClient, or of an httpx client of an ASGI application.
 
-    It holds from now on, in a `with` block until the block ends:
+    It holds from now on; with `with`, until the block ends:
 
         with client_certificate(client, make_certificate("alice")):
             assert client.get("/private").status_code == 200
@@ -102,7 +102,7 @@ class client_certificate:
 
         Raises:
             TypeError: it is not a client of an ASGI application.
-            ValueError: there is no certificate in `certificate`.
+            ValueError: `certificate` contains no PEM certificate.
         """
         transport: Any = getattr(client, "_transport", None)
         if not callable(getattr(transport, "app", None)):
@@ -122,7 +122,7 @@ class _AsClient:
     def __init__(self, app: App, certificate: str | None, verified: bool, tls_version: TlsVersion) -> None:
         chain = [ssl.PEM_cert_to_DER_cert(pem) for pem in _PEM.findall(certificate or "")]
         if certificate is not None and not chain:
-            raise ValueError("there is no PEM certificate in it")
+            raise ValueError("certificate contains no PEM certificate")
         error = None if verified else "unable to get local issuer certificate"
         self.app = app
         self._tls = extension(chain, f"TLSv{tls_version}", _CIPHERS[tls_version], error)

@@ -14,6 +14,7 @@ from running import ROOT
 # Each part's folder and what it may import of ours, besides itself.
 PARTS = {
     "asgi_mtls": ("asgi-mtls/src/asgi_mtls", set()),
+    "asgi_mtls tests": ("asgi-mtls/tests", {"asgi_mtls"}),
     "browser": ("browser", {"catalogue"}),
     "ca": ("ca", {"catalogue"}),
     "catalogue": ("catalogue", set()),

@@ -145,7 +145,7 @@ def _as_settings_error(error: click.ClickException, name: str) -> SettingsError:
     else:
         given = f"UVICORN_{str(parameter.name).upper()}"
         given = next((o for o, usual in _OTHER_NAMES.items() if usual == given and os.environ.get(o)), given)
-    return SettingsError(given, error.message, f"{name} --help")
+    return SettingsError(given, error.message.rstrip("."), f"{name} --help")
 
 
 class _Help(click.Command):
@@ -165,10 +165,11 @@ class _Help(click.Command):
 
 def _command(prefix: str, name: str, default_app: str | None) -> click.Command:
     replaced = {"app", "env_file", "version", *DEFAULTS}
+    default: dict[str, Any] = {"default": default_app} if default_app else {}
     return _Help(
         name,
         params=[
-            click.Argument(["app"], envvar="UVICORN_APP", default=default_app, required=default_app is None),
+            click.Argument(["app"], envvar="UVICORN_APP", **default),
             *(_option(setting) for setting in fields(Settings)),
             *(parameter for parameter in uvicorn_command.params if parameter.name not in replaced),
             click.Option(["--env-file"], metavar="FILE", help="variables, as NAME=value"),
@@ -228,12 +229,14 @@ def _typed(context: click.Context) -> dict[str, str]:
 
 
 def _spelling(prefix: str, context: click.Context) -> Spelling:
-    """Return how a user names settings: what was typed as options, all others as variables."""
-    variables = of_variables(prefix)
+    """Return how a user names settings: what was typed as options; and what was not given, if any option was typed."""
+    variables, given = of_variables(prefix), texts(prefix)
+    types_options = any(_is_typed(context, name) for name in DEFAULTS)
     switches = {name for name, default in DEFAULTS.items() if isinstance(default, bool)}
 
     def name(setting: str) -> str:
-        return f"--{setting.replace('_', '-')}" if _is_typed(context, setting) else variables.name(setting)
+        is_option = _is_typed(context, setting) or (types_options and setting in DEFAULTS and setting not in given)
+        return f"--{setting.replace('_', '-')}" if is_option else variables.name(setting)
 
     def assign(name: str, value: str) -> str:
         setting = name.removeprefix("--").replace("-", "_")

@@ -5,6 +5,7 @@ Nothing is imported here that may be missing.
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 
@@ -39,7 +40,13 @@ def unfit(package: str, fact: str) -> SettingsError:
     """Return the error about an installed package that lacks what is needed; it names both versions."""
     version = metadata.version(package)
     fact = f"asgi-mtls {asgi_mtls.__version__} can't work with {package} {version}: {fact}"
-    return SettingsError(package, fact, _install(package), "pip install --upgrade asgi-mtls")
+    if package in LOWEST and _numbers(version) < _numbers(LOWEST[package]):
+        return SettingsError(package, fact, _install(package))
+    return SettingsError(package, fact, f"pip install '{package}<{version}'", "install a newer asgi-mtls")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def unfit_platform(fact: str) -> SettingsError:

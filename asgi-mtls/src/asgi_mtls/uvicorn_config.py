@@ -68,7 +68,8 @@ class MtlsConfig(uvicorn.Config):
             facts = error.strerror if isinstance(error, OSError) else " ".join(map(str, (error, error.__cause__ or "")))
             if file and not os.path.exists(str(self.log_config)):
                 facts = "No such file"
-            cures = ["pip install pyyaml"] if isinstance(error, ImportError) and error.name == "yaml" else []
+            missing = error.__cause__.name if isinstance(error.__cause__, ImportError) else None
+            cures = ["pip install pyyaml"] if missing == "yaml" else []
             fact = f"{file}{str(facts).strip() or repr(error)}"
             raise SettingsError("log_config", fact, *cures, ("log_config", "")) from None
 

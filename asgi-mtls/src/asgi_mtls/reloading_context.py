@@ -134,7 +134,7 @@ class ReloadingContext(ssl.SSLContext):
                     )
 
     def poll(self) -> None:
-        """Reload if a file has changed and was left alone for one look; recheck who is there; tell of what expires."""
+        """Reload if a file has changed and was left alone for one look; recheck open connections; log what expires."""
         now, stamp = time.monotonic(), self._stamp()
         settled, self._before = stamp == self._before, stamp
         if settled and stamp not in (self._tried, self.loaded.stamp):

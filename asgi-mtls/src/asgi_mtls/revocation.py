@@ -68,7 +68,7 @@ class RevocationChecker:
         try:
             chain = [x509.load_der_x509_certificate(certificate) for certificate in certificates]
             return self._verify_error(chain, now or datetime.now(UTC))
-        except Exception as error:  # whatever one client has in it: the others are still to be checked
+        except Exception as error:  # one odd certificate must not keep the others from being checked
             return VerifyError(_UNSPECIFIED, f"its certificate can't be judged: {error!r}")
 
     def _verify_error(self, chain: Sequence[x509.Certificate], now: datetime) -> VerifyError | None:

@@ -101,7 +101,7 @@ class TlsAcceptor:
         while self._ready:
             _end(self._ready.popleft(), "lost")
         if self.context.handshake_log is not None:
-            self.context.handshake_log.close()  # whoever watches it would keep the server from stopping
+            self.context.handshake_log.close()  # a client that watches it would keep the server from stopping
         flush_repeats()
 
     async def wait_closed(self) -> None:

@@ -27,7 +27,7 @@ _VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 def tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
     """Return the ASGI TLS extension of a connection.
 
-    `client_cert_chain` is PEM, leaf first: the verified chain from Python 3.13 on, the leaf alone before, and empty
+    `client_cert_chain` is PEM, leaf first: the verified chain from Python 3.13 on, only the leaf before, and empty
     for a client without certificate. `server_cert` stays None, as the specification allows.
     """
     cipher = connection.cipher()
@@ -47,7 +47,7 @@ def extension(
         "cipher_suite": _suite(cipher) if cipher else None,
         # Not of the specification: its number in words.
         "cipher_name": cipher,
-        # Nor this: the proxy that told of the client, instead of the connection (`asgi_mtls.client_cert_header`).
+        # Nor this: the proxy that named the client, instead of the connection (`asgi_mtls.client_cert_header`).
         "via": None,
     }
 
@@ -63,7 +63,7 @@ def _suite(name: str) -> int | None:
 class TlsExtension:
     """ASGI middleware: `scope["extensions"]["tls"]` for a connection of `asgi_mtls.http_protocols`.
 
-    On a connection from the trusted proxy the client is another for each request: the one that its header tells of.
+    On a connection from the trusted proxy each request has its own client: the one in the proxy's header.
     """
 
     def __init__(self, app: App, handshake_log: HandshakeLog | None = None) -> None:

@@ -1,6 +1,6 @@
 """What happened in the last handshakes: a bounded log in memory, one for each worker, that can be followed.
 
-`asgi_mtls.handshake` tells a `Recording` each message as OpenSSL handles it; nothing is parsed until somebody looks.
+`asgi_mtls.handshake` tells a `Recording` each message as OpenSSL handles it; nothing is parsed until the log is read.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class HandshakeSummary:
 
 
 def summary_of(name: str, worker: int, ending: Ending, raw: Sequence[Raw]) -> HandshakeSummary:
-    """Return the summary that raw messages tell of."""
+    """Return the summary of a handshake by its raw messages."""
     seen = _Seen()
     shown = tuple(seen.message(message) for message in raw)
     return HandshakeSummary(

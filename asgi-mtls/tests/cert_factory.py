@@ -72,7 +72,7 @@ def tlv(tag: int, content: bytes) -> bytes:
 
 # Subject alternative names that OpenSSL takes and `cryptography` does not.
 UNREADABLE = {
-    "an e-mail address in Latin-1": tlv(0x81, b"zo\xeb@lab.test"),
+    "an e-mail address in Latin-1": tlv(0x81, b"zo\xeb@team.test"),
     "an IP address of three bytes": tlv(0x87, b"abc"),
     "an EDI party": tlv(0xA5, tlv(0xA1, tlv(0x0C, b"x"))),
 }
@@ -81,4 +81,4 @@ UNREADABLE = {
 def unreadable(name: bytes) -> str:
     """Return an administrator's certificate (PEM) with such a name."""
     san = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, tlv(0x30, name))
-    return certificate(("CN", "a"), ("OU", "Lab Admins"), extensions=[(san, False)])
+    return certificate(("CN", "a"), ("OU", "Team Admins"), extensions=[(san, False)])

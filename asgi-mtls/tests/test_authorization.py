@@ -20,7 +20,7 @@ from asgi_mtls.fastapi import FORBIDDEN, Caller, _HttpForbiddenError, require
 from asgi_mtls.problems import Problem
 from asgi_mtls.rules import Fingerprints, OrganizationalUnit, Rule, SpiffePath, Uri, any_of
 
-ADMINS = OrganizationalUnit("Lab Admins")
+ADMINS = OrganizationalUnit("Team Admins")
 
 
 def service(rule: Rule = ADMINS) -> FastAPI:
@@ -67,13 +67,13 @@ def kind(answer: Answer) -> str:
 
 def test_the_problem_says_what_to_do() -> None:
     app = service()
-    somebody, admin = certificate(("CN", "a")), certificate(("OU", "Lab Admins"))
+    somebody, admin = certificate(("CN", "a")), certificate(("OU", "Team Admins"))
     assert kind(ask(app, "/private")) == "tls-unknown"
     assert kind(get(app, "/private?token=1")) == "certificate-required"
     assert kind(get(app, "/admin")) == "certificate-required"
     assert kind(get(app, "/admin", somebody)) == "certificate-forbidden"
     assert kind(get(app, "/private", certificate(("CN", "a\0")))) == "certificate-name"
-    assert kind(get(app, "/admin", certificate(("OU", "Lab Admins"), ("CN", "a\u200b")))) == "certificate-name"
+    assert kind(get(app, "/admin", certificate(("OU", "Team Admins"), ("CN", "a\u200b")))) == "certificate-name"
     assert kind(get(app, "/private", somebody, error="expired")) == "certificate-unverified"
     assert kind(get(app, "/admin", admin, error="expired")) == "certificate-unverified"
     assert get(app, "/private", somebody).status == 200
@@ -123,7 +123,7 @@ def test_the_refused_learn_the_rule_and_not_the_secret() -> None:
     assert answer.status == 403
     assert problem["rule"] == "any of (organizational unit, certificate fingerprint, URI, SPIFFE ID)"
     assert problem["rule"] in problem["detail"]
-    for secret in (other.sha256, "Lab Admins", "team.example", "hidden.test"):
+    for secret in (other.sha256, "Team Admins", "team.example", "hidden.test"):
         assert secret not in json.dumps(problem)
         assert secret not in repr(rule)
 
@@ -168,5 +168,5 @@ def test_a_socket_is_refused_before_it_is_accepted() -> None:
         assert denied.json["instance"] == "/socket"
         assert denied.headers["content-type"] == "application/problem+json"
         assert ask(app, "/socket", "websocket", tls=tls(*client)).status == 1008
-    accepted = ask(app, "/socket", "websocket", tls=tls(certificate(("OU", "Lab Admins"))))
-    assert (accepted.status, accepted.body) == (101, b"OU=Lab Admins")
+    accepted = ask(app, "/socket", "websocket", tls=tls(certificate(("OU", "Team Admins"))))
+    assert (accepted.status, accepted.body) == (101, b"OU=Team Admins")

@@ -14,11 +14,11 @@ from cert_factory import certificate, connection, unreadable
 from asgi_mtls.client_cert_header import ClientCertHeaderError, TrustedProxy, is_header_name, trusted_proxy
 from asgi_mtls.identity import identity_of
 
-PEM = certificate(("CN", "alice"), sans=["EMAIL:alice@mtls-lab.test"])
+PEM = certificate(("CN", "alice"), sans=["EMAIL:alice@example.test"])
 OTHER = certificate(("CN", "bob"))
-PROXY = certificate(("CN", "p"), sans=["DNS:proxy.mtls-lab.test"])
-RFC = trusted_proxy("dns:proxy.mtls-lab.test")
-NGINX = trusted_proxy("dns:proxy.mtls-lab.test", "X-SSL-Client-Cert")
+PROXY = certificate(("CN", "p"), sans=["DNS:proxy.example.test"])
+RFC = trusted_proxy("dns:proxy.example.test")
+NGINX = trusted_proxy("dns:proxy.example.test", "X-SSL-Client-Cert")
 DER, OTHER_DER = ssl.PEM_cert_to_DER_cert(PEM), ssl.PEM_cert_to_DER_cert(OTHER)
 TLS: dict[str, Any] = connection(PROXY).scope["extensions"]["tls"]
 MALFORMED, EARLY = "client-cert-malformed", "certificate-not-valid"
@@ -167,11 +167,11 @@ def test_the_client_takes_the_proxys_place() -> None:
     assert (tls["client_cert_name"], tls["client_cert_error"], tls["via"]) == (
         "CN=alice",
         None,
-        "DNS:proxy.mtls-lab.test",
+        "DNS:proxy.example.test",
     )
     identity = identity_of(tls)
     assert identity
-    assert (identity.common_name, identity.names.email, identity.verified) == ("alice", ("alice@mtls-lab.test",), True)
+    assert (identity.common_name, identity.names.email, identity.verified) == ("alice", ("alice@example.test",), True)
     assert (identity.chain, identity.chain_known) == ((identity.sha256,), False)
     nobody = RFC.with_client(TLS, [])
     assert identity_of(nobody) is None
@@ -204,20 +204,20 @@ def peer(*sans: str, cn: str = "p", error: str | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "tls", "believed"),
     [
-        ("dns:proxy.mtls-lab.test", TLS, True),
-        ("DNS:Proxy.mtls-lab.test", TLS, True),  # RFC 4343
-        ("dns:proxy.mtls-lab.test", peer("DNS:a.test", "DNS:proxy.mtls-lab.test"), True),
-        ("dns:proxy.mtls-lab.test", peer("DNS:*.mtls-lab.test"), False),
-        ("dns:proxy.mtls-lab.test", peer("DNS:proxy.mtls-lab.test\0.evil.test"), False),
-        ("dns:proxy.mtls-lab.test", peer("DNS:a.proxy.mtls-lab.test"), False),
-        ("dns:proxy.mtls-lab.test", peer("DNS:proxy.mtls-lab.test."), False),
-        ("dns:proxy.mtls-lab.test", peer("EMAIL:proxy.mtls-lab.test", "URI:proxy.mtls-lab.test"), False),
-        ("dns:proxy.mtls-lab.test", peer(cn="proxy.mtls-lab.test"), False),
-        ("dns:proxy.mtls-lab.test", peer("DNS:proxy.mtls-lab.test", error="self-signed certificate"), False),
-        ("dns:proxy.mtls-lab.test", TLS | {"client_cert_chain": []}, False),
-        ("uri:spiffe://mtls-lab.test/proxy", peer("URI:spiffe://mtls-lab.test/proxy"), True),
-        ("uri:spiffe://mtls-lab.test/proxy", peer("URI:spiffe://mtls-lab.test/proxy/x"), False),
-        ("uri:spiffe://mtls-lab.test/proxy", peer("DNS:spiffe://mtls-lab.test/proxy"), False),
+        ("dns:proxy.example.test", TLS, True),
+        ("DNS:Proxy.example.test", TLS, True),  # RFC 4343
+        ("dns:proxy.example.test", peer("DNS:a.test", "DNS:proxy.example.test"), True),
+        ("dns:proxy.example.test", peer("DNS:*.example.test"), False),
+        ("dns:proxy.example.test", peer("DNS:proxy.example.test\0.evil.test"), False),
+        ("dns:proxy.example.test", peer("DNS:a.proxy.example.test"), False),
+        ("dns:proxy.example.test", peer("DNS:proxy.example.test."), False),
+        ("dns:proxy.example.test", peer("EMAIL:proxy.example.test", "URI:proxy.example.test"), False),
+        ("dns:proxy.example.test", peer(cn="proxy.example.test"), False),
+        ("dns:proxy.example.test", peer("DNS:proxy.example.test", error="self-signed certificate"), False),
+        ("dns:proxy.example.test", TLS | {"client_cert_chain": []}, False),
+        ("uri:spiffe://example.test/proxy", peer("URI:spiffe://example.test/proxy"), True),
+        ("uri:spiffe://example.test/proxy", peer("URI:spiffe://example.test/proxy/x"), False),
+        ("uri:spiffe://example.test/proxy", peer("DNS:spiffe://example.test/proxy"), False),
         ("anybody", TLS | {"client_cert_chain": []}, True),
     ],
 )
@@ -228,7 +228,7 @@ def test_whom_the_server_believes(name: str, tls: dict[str, Any], believed: bool
 @pytest.mark.parametrize(
     "name",
     [
-        "proxy.mtls-lab.test",
+        "proxy.example.test",
         "ip:10.0.0.1",
         "10.0.0.1",
         "cn:proxy",

@@ -20,7 +20,7 @@ from asgi_mtls import event_log
 from asgi_mtls.identity import ClientIdentity, TlsFacts, client_identity, is_spiffe_id, tls_facts
 
 CACHED_S = 3e-6
-SVID = "URI:spiffe://lab.test/ns/default"
+SVID = "URI:spiffe://team.test/ns/default"
 CA = x509.BasicConstraints(ca=True, path_length=None)
 
 
@@ -33,21 +33,21 @@ def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
 
 def test_names_are_read_by_their_kind() -> None:
     sans = (
-        "DNS:a.lab.test",
-        "EMAIL:a@lab.test",
+        "DNS:a.team.test",
+        "EMAIL:a@team.test",
         SVID,
         x509.IPAddress(ipaddress.ip_address("192.0.2.1")),
         x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
     )
-    known = identity(("O", "mTLS Lab"), ("OU", "One"), ("CN", "a"), sans=sans)
-    assert known.subject == "CN=a,OU=One,O=mTLS Lab"
+    known = identity(("O", "Example"), ("OU", "One"), ("CN", "a"), sans=sans)
+    assert known.subject == "CN=a,OU=One,O=Example"
     assert known.common_name == "a"
-    assert known.names.dns == ("a.lab.test",)
-    assert known.names.email == ("a@lab.test",)
+    assert known.names.dns == ("a.team.test",)
+    assert known.names.email == ("a@team.test",)
     assert known.names.uri == (SVID.removeprefix("URI:"),)
     assert known.names.ip == ("192.0.2.1",)
-    assert known.sans == ("DNS:a.lab.test", "EMAIL:a@lab.test", SVID, "IP:192.0.2.1", "RID:1.2.3")
-    assert known.spiffe_id == "spiffe://lab.test/ns/default"
+    assert known.sans == ("DNS:a.team.test", "EMAIL:a@team.test", SVID, "IP:192.0.2.1", "RID:1.2.3")
+    assert known.spiffe_id == "spiffe://team.test/ns/default"
     assert known.not_before.tzinfo
     assert known.unsafe_names == ()
 
@@ -60,34 +60,34 @@ def test_units_of_a_multi_valued_rdn_and_of_several_are_all_there() -> None:
 
 
 def test_a_separator_in_a_value_makes_no_attribute() -> None:
-    known = identity(("CN", "client,OU=Lab Admins"))
+    known = identity(("CN", "client,OU=Team Admins"))
     assert known.organizational_units == ()
-    assert known.common_name == "client,OU=Lab Admins"
-    assert known.subject == "CN=client\\,OU=Lab Admins"
+    assert known.common_name == "client,OU=Team Admins"
+    assert known.subject == "CN=client\\,OU=Team Admins"
 
 
 @pytest.mark.parametrize(
     ("text", "character"),
     [
-        ("Lab Admins\0x", "U+0000"),
-        ("Lab\nAdmins", "U+000A"),
-        ("Lab \u202eAdmins", "U+202E"),
-        ("Lab\u200bAdmins", "U+200B"),
-        ("Lab\u2028Admins", "U+2028"),
-        ("Lab\u2066Admins", "U+2066"),
-        ("Lab\u3164Admins", "U+3164"),  # Hangul fillers are letters
-        ("Lab\u115fAdmins", "U+115F"),
-        ("Lab\uffa0Admins", "U+FFA0"),
-        ("Lab\u2800Admins", "U+2800"),
-        ("Lab\ufe0fAdmins", "U+FE0F"),
-        ("Lab\U000e0100Admins", "U+E0100"),
-        ("Lab\u034fAdmins", "U+034F"),
-        ("Lab\u180bAdmins", "U+180B"),
-        ("Lab\u17b4Admins", "U+17B4"),
-        ("Lab\u00a0Admins", "U+00A0"),
-        ("Lab\u2003Admins", "U+2003"),
-        ("Lab\ue000Admins", "U+E000"),
-        ("Lab\u0378Admins", "U+0378"),
+        ("Team Admins\0x", "U+0000"),
+        ("Team\nAdmins", "U+000A"),
+        ("Team \u202eAdmins", "U+202E"),
+        ("Team\u200bAdmins", "U+200B"),
+        ("Team\u2028Admins", "U+2028"),
+        ("Team\u2066Admins", "U+2066"),
+        ("Team\u3164Admins", "U+3164"),  # Hangul fillers are letters
+        ("Team\u115fAdmins", "U+115F"),
+        ("Team\uffa0Admins", "U+FFA0"),
+        ("Team\u2800Admins", "U+2800"),
+        ("Team\ufe0fAdmins", "U+FE0F"),
+        ("Team\U000e0100Admins", "U+E0100"),
+        ("Team\u034fAdmins", "U+034F"),
+        ("Team\u180bAdmins", "U+180B"),
+        ("Team\u17b4Admins", "U+17B4"),
+        ("Team\u00a0Admins", "U+00A0"),
+        ("Team\u2003Admins", "U+2003"),
+        ("Team\ue000Admins", "U+E000"),
+        ("Team\u0378Admins", "U+0378"),
     ],
 )
 def test_characters_that_nobody_sees_are_told(text: str, character: str) -> None:
@@ -101,12 +101,12 @@ def test_other_scripts_are_no_danger() -> None:
 
 
 def test_a_nul_in_a_san_is_told() -> None:
-    assert identity(("CN", "a"), sans=["DNS:a.lab.test\0.evil.test"]).unsafe_names == ("DNS U+0000",)
+    assert identity(("CN", "a"), sans=["DNS:a.team.test\0.evil.test"]).unsafe_names == ("DNS U+0000",)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["spiffe://lab.test/a", "spiffe://lab_1-x.test/ns/A.b_c-1", "spiffe://a/..b", "spiffe://" + "a" * 255 + "/x"],
+    ["spiffe://team.test/a", "spiffe://team_1-x.test/ns/A.b_c-1", "spiffe://a/..b", "spiffe://" + "a" * 255 + "/x"],
 )
 def test_a_spiffe_id(text: str) -> None:
     assert is_spiffe_id(text)
@@ -116,25 +116,25 @@ def test_a_spiffe_id(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "https://lab.test/a",
-        "SPIFFE://lab.test/a",
-        "spiffe://Lab.test/a",
-        "spiffe://lab.test",
-        "spiffe://lab.test/",
-        "spiffe://lab.test/a/",
-        "spiffe://lab.test//a",
-        "spiffe://lab.test/a/../b",
-        "spiffe://lab.test/./b",
-        "spiffe://lab.test/a?b",
-        "spiffe://lab.test/a#b",
-        "spiffe://lab.test:8443/a",
-        "spiffe://me@lab.test/a",
+        "https://team.test/a",
+        "SPIFFE://team.test/a",
+        "spiffe://Team.test/a",
+        "spiffe://team.test",
+        "spiffe://team.test/",
+        "spiffe://team.test/a/",
+        "spiffe://team.test//a",
+        "spiffe://team.test/a/../b",
+        "spiffe://team.test/./b",
+        "spiffe://team.test/a?b",
+        "spiffe://team.test/a#b",
+        "spiffe://team.test:8443/a",
+        "spiffe://me@team.test/a",
         "spiffe:///a",
-        "spiffe://lab.test/a%2fb",
-        "spiffe://lab.test/a b",
-        "spiffe://lab.test/a\n",
+        "spiffe://team.test/a%2fb",
+        "spiffe://team.test/a b",
+        "spiffe://team.test/a\n",
         "spiffe://" + "a" * 256 + "/x",
-        "spiffe://lab.test/" + "a" * 2048,
+        "spiffe://team.test/" + "a" * 2048,
     ],
 )
 def test_no_spiffe_id(text: str) -> None:
@@ -143,10 +143,10 @@ def test_no_spiffe_id(text: str) -> None:
 
 
 def test_two_uris_are_no_svid() -> None:
-    known = identity(("CN", "a"), sans=[SVID, "URI:https://lab.test/"])
+    known = identity(("CN", "a"), sans=[SVID, "URI:https://team.test/"])
     assert known.spiffe_id is None
     assert len(known.names.uri) == 2
-    assert identity(("CN", "a"), sans=[SVID, "DNS:a.lab.test"]).spiffe_id
+    assert identity(("CN", "a"), sans=[SVID, "DNS:a.team.test"]).spiffe_id
 
 
 def test_a_certificate_that_signs_others_is_no_svid() -> None:

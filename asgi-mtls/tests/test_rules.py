@@ -21,7 +21,7 @@ from asgi_mtls.rules import (
     any_of,
 )
 
-ADMINS = OrganizationalUnit("Lab Admins")
+ADMINS = OrganizationalUnit("Team Admins")
 
 
 def with_san(text: str) -> ClientIdentity:
@@ -29,36 +29,36 @@ def with_san(text: str) -> ClientIdentity:
 
 
 def test_the_unit_is_one_of_the_subjects() -> None:
-    assert ADMINS.allows(identity(("OU", "Lab Admins"), ("CN", "a")))
-    assert ADMINS.allows(identity(("OU", "Lab Operators"), ("OU", "Lab Admins")))
+    assert ADMINS.allows(identity(("OU", "Team Admins"), ("CN", "a")))
+    assert ADMINS.allows(identity(("OU", "Team Operators"), ("OU", "Team Admins")))
 
 
 @pytest.mark.parametrize(
     "unit",
     [
-        "Not Lab Admins",
-        "Lab Admins 2",
-        "lab admins",
-        "Lab  Admins",
-        "Lab Admins ",
-        "Lab \N{CYRILLIC CAPITAL LETTER A}dmins",
-        "Lab\N{NO-BREAK SPACE}Admins",
-        "\N{FULLWIDTH LATIN CAPITAL LETTER L}ab Admins",
-        "Lab Admins\N{FULLWIDTH COMMA}O=x",
-        "Lab Admins,O=x",
-        "Lab Admins/O=x",
-        "Lab Admins+CN=x",
-        "Lab Admins;",
-        "Lab Admins\\",
-        "Lab Admins\0",
-        "Lab Admins\N{ZERO WIDTH SPACE}",
+        "Not Team Admins",
+        "Team Admins 2",
+        "team admins",
+        "Team  Admins",
+        "Team Admins ",
+        "Team \N{CYRILLIC CAPITAL LETTER A}dmins",
+        "Team\N{NO-BREAK SPACE}Admins",
+        "\N{FULLWIDTH LATIN CAPITAL LETTER T}eam Admins",
+        "Team Admins\N{FULLWIDTH COMMA}O=x",
+        "Team Admins,O=x",
+        "Team Admins/O=x",
+        "Team Admins+CN=x",
+        "Team Admins;",
+        "Team Admins\\",
+        "Team Admins\0",
+        "Team Admins\N{ZERO WIDTH SPACE}",
     ],
 )
 def test_another_unit_is_another(unit: str) -> None:
     assert not ADMINS.allows(identity(("OU", unit)))
 
 
-@pytest.mark.parametrize("text", ["client,OU=Lab Admins", "client+OU=Lab Admins", "OU=Lab Admins", "Lab Admins"])
+@pytest.mark.parametrize("text", ["client,OU=Team Admins", "client+OU=Team Admins", "OU=Team Admins", "Team Admins"])
 def test_the_unit_is_not_read_from_another_attribute(text: str) -> None:
     assert not ADMINS.allows(identity(("CN", text), ("O", text)))
 
@@ -179,26 +179,26 @@ def test_ip_addresses() -> None:
 
 
 def test_spiffe_paths() -> None:
-    default = SpiffePath("lab.test", "/ns/default")
-    assert default.allows(with_san("URI:spiffe://lab.test/ns/default"))
-    assert default.allows(with_san("URI:spiffe://lab.test/ns/default/sa/a"))
+    default = SpiffePath("team.test", "/ns/default")
+    assert default.allows(with_san("URI:spiffe://team.test/ns/default"))
+    assert default.allows(with_san("URI:spiffe://team.test/ns/default/sa/a"))
     for other in (
-        "spiffe://lab.test/ns/default2",
-        "spiffe://lab.test/ns",
-        "spiffe://lab.test.evil.test/ns/default",
+        "spiffe://team.test/ns/default2",
+        "spiffe://team.test/ns",
+        "spiffe://team.test.evil.test/ns/default",
         "spiffe://evil.test/ns/default",
-        "spiffe://lab.test/ns/default/../admin",
-        "https://lab.test/ns/default",
+        "spiffe://team.test/ns/default/../admin",
+        "https://team.test/ns/default",
     ):
         assert not default.allows(with_san(f"URI:{other}")), other
-    assert SpiffePath("lab.test").allows(with_san("URI:spiffe://lab.test/any"))
-    assert not SpiffePath("lab.test").allows(with_san("URI:spiffe://lab.test.evil/any"))
-    both = identity(("CN", "a"), sans=["URI:spiffe://lab.test/ns/default", "URI:spiffe://lab.test/ns/admin"])
+    assert SpiffePath("team.test").allows(with_san("URI:spiffe://team.test/any"))
+    assert not SpiffePath("team.test").allows(with_san("URI:spiffe://team.test.evil/any"))
+    both = identity(("CN", "a"), sans=["URI:spiffe://team.test/ns/default", "URI:spiffe://team.test/ns/admin"])
     assert not default.allows(both)
 
 
 @pytest.mark.parametrize(
-    "parts", [("lab.test", "ns"), ("lab.test", "/a/"), ("Lab.test", "/a"), ("", "/a"), ("lab.test/a", "/b")]
+    "parts", [("team.test", "ns"), ("team.test", "/a/"), ("Team.test", "/a"), ("", "/a"), ("team.test/a", "/b")]
 )
 def test_other_spiffe_paths_are_refused_at_once(parts: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="make no SPIFFE ID"):
@@ -220,18 +220,18 @@ def test_bad_fingerprints_are_refused_at_once(given: list[str]) -> None:
 
 
 def test_rules_together() -> None:
-    admin, mailer = identity(("OU", "Lab Admins")), with_san("EMAIL:a@lab.test")
-    mail = EmailAddress("a@lab.test")
+    admin, mailer = identity(("OU", "Team Admins")), with_san("EMAIL:a@team.test")
+    mail = EmailAddress("a@team.test")
     assert [any_of(ADMINS, mail).allows(who) for who in (admin, mailer, with_san("DNS:a"))] == [True, True, False]
     assert [all_of(ADMINS, mail).allows(who) for who in (admin, mailer)] == [False, False]
-    assert all_of(ADMINS, mail).allows(identity(("OU", "Lab Admins"), sans=["EMAIL:a@lab.test"]))
+    assert all_of(ADMINS, mail).allows(identity(("OU", "Team Admins"), sans=["EMAIL:a@team.test"]))
     assert (
         any_of(ADMINS, all_of(mail, mail)).name
         == "any of (organizational unit, all of (e-mail address, e-mail address))"
     )
 
 
-@pytest.mark.parametrize("text", ["", " Lab Admins", "Lab\0Admins", "Lab \u202eAdmins", "Lab\u200dAdmins"])
+@pytest.mark.parametrize("text", ["", " Team Admins", "Team\0Admins", "Team \u202eAdmins", "Team\u200dAdmins"])
 def test_names_that_could_not_be_meant_are_refused_at_once(text: str) -> None:
     for rule in (OrganizationalUnit, DnsName, EmailAddress, Uri):
         with pytest.raises(ValueError, match=r"can't be seen|is empty"):

@@ -188,7 +188,7 @@ def _command(prefix: str, name: str, default_app: str | None) -> click.Command:
 
 
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    if asked:
+    if asked and not context.resilient_parsing:
         python = sys.version.split()[0]
         click.echo(f"asgi-mtls {asgi_mtls.__version__}, Uvicorn {uvicorn.__version__}, Python {python}")
         context.exit()

@@ -60,7 +60,7 @@ class GunicornWorker(Worker):  # type: ignore[misc]
             check(settings)
             log_serving(settings)
         except SettingsError as error:
-            log.error("%s", error)
+            log.error("%s", error.spelled(_spelling(cfg)))
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def init_signals(self) -> None:
@@ -92,7 +92,7 @@ class GunicornWorker(Worker):  # type: ignore[misc]
             self._server = uvicorn.Server(MtlsConfig(self.wsgi, settings, **self._options(), **self.CONFIG_KWARGS))
             self._server.run(sockets=self.sockets)
         except SettingsError as error:
-            self.log.error("%s", error)
+            self.log.error("%s", error.spelled(_spelling(self.cfg)))
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
         if not self._server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
@@ -134,7 +134,7 @@ class GunicornWorker(Worker):  # type: ignore[misc]
                     raise
                 if said != str(error):
                     said = str(error)
-                    self.log.error("%s", error)
+                    self.log.error("%s", error.spelled(_spelling(self.cfg)))
             self.notify()
             time.sleep(_RETRY_S)
 
@@ -145,8 +145,24 @@ def settings_of(cfg: Any) -> Settings:
     Raises:
         SettingsError: they make none, or gunicorn is told what a worker of this class does not do.
     """
-    given = {setting: getattr(cfg, option) for setting, option in _OPTIONS.items() if getattr(cfg, option)}
-    variables, of_environment = of_variables(), texts()
+    given, of_environment = _given(cfg), texts()
+    if getattr(cfg.ssl_context, "__module__", "") != "gunicorn.config":
+        fact = "gunicorn's hook is not called: the context of this worker follows its files"
+        raise SettingsError("ssl_context", fact, "leave it out")
+    if (given or "ssl_certfile" in of_environment) and any(isinstance(address, str) for address in cfg.address):
+        fact = "asgi-mtls accepts TCP connections; on a socket file no refused client would get its alert"
+        raise SettingsError("--bind", fact, "--bind 127.0.0.1:8443")
+    return Settings(**parsed(of_environment | {setting: _text(value) for setting, value in given.items()}))
+
+
+def _given(cfg: Any) -> dict[str, Any]:
+    """Return the settings that gunicorn's options give."""
+    return {setting: getattr(cfg, option) for setting, option in _OPTIONS.items() if getattr(cfg, option)}
+
+
+def _spelling(cfg: Any) -> Spelling:
+    """Return how a user of gunicorn names settings: its options, and variables for what they lack."""
+    given, of_environment, variables = _given(cfg), texts(), of_variables()
 
     def name(setting: str) -> str:
         if setting in _OPTIONS and (setting in given or setting not in of_environment):
@@ -158,17 +174,7 @@ def settings_of(cfg: Any) -> Settings:
             return variables.assign(name, value)
         return f"{name} {int(CERT_REQS[value]) if value in CERT_REQS else value}" if value else f"leave out {name}"
 
-    spelling = Spelling(name, assign)
-    if getattr(cfg.ssl_context, "__module__", "") != "gunicorn.config":
-        fact = "gunicorn's hook is not called: the context of this worker follows its files"
-        raise SettingsError("ssl_context", fact, "leave it out")
-    if (given or "ssl_certfile" in of_environment) and any(isinstance(address, str) for address in cfg.address):
-        fact = "asgi-mtls accepts TCP connections; on a socket file no refused client would get its alert"
-        raise SettingsError("--bind", fact, "--bind 127.0.0.1:8443")
-    try:
-        return Settings(**parsed(of_environment | {setting: _text(value) for setting, value in given.items()}))
-    except SettingsError as error:
-        raise error.spelled(spelling) from None
+    return Spelling(name, assign)
 
 
 def _text(value: object) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import email
-import shutil
-import subprocess
+import re
 import sys
 import tarfile
 import zipfile
@@ -12,38 +11,32 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from environments import REPOSITORY, ROOT, build_wheel, copy_source, run
 
-ROOT = Path(__file__).parent.parent
 SDIST = "from setuptools import build_meta; print(build_meta.build_sdist({!r}))"
-
-
-def run(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+COMMANDS = re.findall(r"^([a-z0-9-]+):.*##", (REPOSITORY / "Makefile").read_text(), re.M)
+PATHS = [REPOSITORY, Path.home(), Path(sys.prefix)]
+# What users of the library must not meet: the lab that it comes from, and the machine that it was made on.
+OF_THE_LAB = [
+    r"LAB_",
+    r"(?i)mtls[- ]lab(?! contributors)",
+    r"Lab Admins",
+    r"(?i)catalogue",
+    r"getLogger\([\"']lab",
+    r"^\s*(from|import) (server|ca|client|bench|browser|examples|scripts|tests)\b",
+    rf"(^|[`'\":;$] ?)make ({'|'.join(COMMANDS)})\b",
+    rf"(?<![\w.-])({'|'.join(re.escape(str(path)) for path in PATHS)})\b",
+]
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, as git clones it: the licence is a link to the one of the repository."""
-    folder = tmp_path_factory.mktemp("source")
-    made = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "tests")
-    shutil.copytree(ROOT, folder / "asgi-mtls", symlinks=True, ignore=made)
-    shutil.copy(ROOT.parent / "LICENSE", folder)
-    return folder / "asgi-mtls"
-
-
-def wheel_of(source: Path, folder: Path) -> Path:
-    """Build a wheel with the installed build backend, without an index."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    run(*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", folder, source)
-    [wheel] = folder.glob("*.whl")
-    return wheel
+    return copy_source(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return wheel_of(source, tmp_path_factory.mktemp("wheel"))
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +52,20 @@ def files(wheel: Path) -> dict[str, str]:
     """The text of every file in the wheel, by name."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def source_files(sdist: Path) -> dict[str, str]:
+    """The text of every file in the source distribution, by name."""
+    with tarfile.open(sdist) as archive:
+        opened = {member.name: archive.extractfile(member) for member in archive}
+        return {name: file.read().decode() for name, file in opened.items() if file}
+
+
+def of_the_lab(files: dict[str, str]) -> list[str]:
+    """Return where a word of the lab or a path of this machine stands: the file's name, and the word."""
+    lines = [(name, line) for name, text in files.items() for line in text.splitlines()]
+    return [f"{name}: {found[0]}" for name, line in lines for word in OF_THE_LAB if (found := re.search(word, line))]
 
 
 def ending(files: dict[str, str], end: str) -> str:
@@ -89,8 +96,9 @@ def test_dependencies(metadata: Message) -> None:
 
 def test_the_wheel_has_what_the_package_needs(files: dict[str, str]) -> None:
     assert "asgi_mtls/py.typed" in files
-    assert ending(files, ".dist-info/licenses/LICENSE") == (ROOT.parent / "LICENSE").read_text()
+    assert ending(files, ".dist-info/licenses/LICENSE") == (REPOSITORY / "LICENSE").read_text()
     assert "asgi-mtls = asgi_mtls.__main__:main\n" in ending(files, ".dist-info/entry_points.txt")
+    assert "<html" in files["asgi_mtls/handshake_log/page.html"]
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/asgi_mtls").rglob("*.py")}
     assert sources == {name for name in files if name.endswith(".py")}
 
@@ -100,6 +108,34 @@ def test_the_source_distribution_makes_the_same_wheel(sdist: Path, files: dict[s
         assert all(member.isfile() or member.isdir() for member in archive.getmembers())
         archive.extractall(tmp_path / "sdist", filter="data")
     [source] = (tmp_path / "sdist").iterdir()
-    assert (source / "LICENSE").read_text() == (ROOT.parent / "LICENSE").read_text()
-    with zipfile.ZipFile(wheel_of(source, tmp_path / "wheel")) as archive:
+    assert (source / "LICENSE").read_text() == (REPOSITORY / "LICENSE").read_text()
+    with zipfile.ZipFile(build_wheel(source, tmp_path / "wheel")) as archive:
         assert {name: archive.read(name).decode() for name in archive.namelist()} == files
+
+
+def test_no_word_of_the_lab(files: dict[str, str], source_files: dict[str, str]) -> None:
+    assert len(source_files) > len(files) > len(list((ROOT / "src").rglob("*.py")))
+    assert not of_the_lab(files)
+    assert not of_the_lab(source_files)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'os.environ["LAB_LOG_FILE"]',
+        "mtls-lab.test",
+        "The mTLS lab shows it.",
+        'OrganizationalUnit("Lab Admins")',
+        "see catalogue/scenarios.toml",
+        'LOGGER = logging.getLogger("lab")',
+        "from server.app import app",
+        "    import server",
+        "try: make up",
+        "`make test-required`",
+        f"file://{ROOT}/src",
+        f'PYTHON = "{sys.prefix}/bin/python"',
+    ],
+)
+def test_a_word_of_the_lab_is_found(files: dict[str, str], line: str) -> None:
+    found = of_the_lab(files | {"asgi_mtls/planted.py": f"first\n{line}\n"})
+    assert {where.partition(":")[0] for where in found} == {"asgi_mtls/planted.py"}

@@ -17,6 +17,7 @@ UNREADABLE = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
     x509.DuplicateExtension,
+    KeyError,  # cryptography 42: a name of a type that X.500 has not, which a ValueError says since
 )
 
 _CACHED_BYTES = 8 * 1024  # of a certificate: a stranger's may have 100 KiB

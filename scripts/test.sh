@@ -16,7 +16,7 @@ unset PYTHONDONTWRITEBYTECODE # some machines set it: a thousand processes would
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 workers=$((cores < 4 ? 2 : cores / 2))
 status=0
-$pytest -m 'not alone' --numprocesses=$workers --dist=loadscope --no-loadscope-reorder tests/make tests/live tests/unit asgi-mtls/tests ||
+$pytest -m 'not alone' --numprocesses=$workers --dist=loadscope --no-loadscope-reorder tests/make tests/live asgi-mtls/tests tests/unit ||
     status=$?
 [ $status -ne 2 ] || exit 2 # interrupted
 $pytest -m alone || status=$?

@@ -18,7 +18,7 @@ import pytest
 from lifted import lifted
 from running import Running, context
 from test_callers import SERVICE
-from test_lifted import BLOCKS, README
+from test_lifted import README, block
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_socket
 
@@ -343,17 +343,31 @@ def test_web_sockets(state: Path, tmp_path: Path, protocol: str) -> None:
         assert running.log.read_text().count("telling_refused path=/who ") == 2
 
 
+# The README says that the extension's `via` names the proxy.
+VIA = """
+from fastapi import Request
+
+@app.get("/via")
+def via(request: Request) -> str | None:
+    return request.scope["extensions"]["tls"]["via"]
+"""
+
+
 def test_the_readme(state: Path, tmp_path: Path) -> None:
-    """Its variables and its Python."""
-    environ = dict(re.findall(r"^export (LAB_[A-Z_]*PROXY[A-Z_]*)=(\S+)", README, re.M))
-    assert environ == {"LAB_TRUSTED_PROXY": PROXY, "LAB_PROXY_HEADER": "Client-Cert"}
-    with lifted(state, tmp_path, "\n".join(BLOCKS), Mode.REQUIRED, **environ) as running:
+    """Its variables, with the name of the lab's proxy, and its Python."""
+    environ = dict(re.findall(r"^export (ASGI_MTLS_[A-Z_]*PROXY[A-Z_]*)=(\S+)", README, re.M))
+    assert environ == {"ASGI_MTLS_TRUSTED_PROXY": "dns:proxy.example", "ASGI_MTLS_PROXY_HEADER": "Client-Cert"}
+    environ["ASGI_MTLS_TRUSTED_PROXY"] = PROXY
+    good, greeting = cert(state, "client-good"), "Hello, CN=client-good,O=mTLS Lab!"
+    with lifted(state, tmp_path, block("rules.py") + VIA, Mode.REQUIRED, **environ) as running:
         with peer(running, as_proxy(state)) as proxy:
-            assert proxy.ask("/private", cert(state, "client-good"))[:2] == (200, "Hello, client-good!")
-            assert proxy.ask("/via", cert(state, "client-good"))[1] == "DNS:proxy.mtls-lab.test"
-            assert proxy.ask("/admin", cert(state, "client-good"))[0] == 403
+            assert proxy.ask("/", good)[:2] == (200, greeting)
+            assert proxy.ask("/via", good)[1] == "DNS:proxy.mtls-lab.test"
+            assert proxy.ask("/admin", good)[0] == 403
+            assert proxy.ask("/admin", cert(state, "client-admin"))[:2] == (200, "At your service, client-admin!")
         with peer(running, context(running, "client-good")) as client:
-            assert client.ask("/private", cert(state, "client-admin"))[:2] == (200, "Hello, client-good!")
+            assert client.ask("/", cert(state, "client-admin"))[:2] == (200, greeting)
+            assert client.ask("/admin", cert(state, "client-admin"))[0] == 403
             assert client.ask("/via")[:2] == (200, None)
 
 

@@ -2,9 +2,9 @@
 
 It uses the lab as a user does: make, `docker compose config` and the reports, in a copy of the working tree. A part is
 one JSON file beside this program with one fact per line. `allowed.toml` lists intended differences; an entry that
-applies to nothing is a difference, too. `--part verdicts` selects that part in both runtimes. It needs the machine
-that made the record: the same tools, and Docker. Exit status: 0 as recorded, 1 differences, 2 nothing was compared.
-Not recorded: times, ports, versions and messages.
+applies to nothing is a difference, too. `--part verdicts` selects that part in both runtimes. It needs Docker and the
+tools in `tools.json`. Exit status: 0 as recorded, 1 differences, 2 a part could not be compared. Not recorded: times,
+ports, versions and messages.
 """
 
 from __future__ import annotations
@@ -57,17 +57,20 @@ class Lab:
     def runtime(self) -> str:
         return self.environ["RUNTIME"]
 
-    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**self.environ, **environ},
+            env=self.environ,
             capture_output=True,
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=900,
         )
+        if done.returncode < 0:  # a signal: the user's Ctrl-C goes to every process
+            raise KeyboardInterrupt
+        return done
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         start = time.monotonic()
@@ -104,11 +107,8 @@ def copied(runtime: str, venv: Path | None) -> Iterator[Lab]:
         library = copy / "asgi-mtls/src"
         if venv and library.exists():  # the environment may have that of another checkout
             environ["PYTHONPATH"] = str(library)
-        lab = Lab(
-            copy,
-            environ
-            | {"RUNTIME": runtime, "PORT": str(port), "COMPOSE_PROJECT_NAME": f"golden-{runtime}-{os.getpid()}"},
-        )
+        project = f"golden-{runtime}-{os.getpid()}"
+        lab = Lab(copy, environ | {"RUNTIME": runtime, "PORT": str(port), "COMPOSE_PROJECT_NAME": project})
         try:
             yield lab
         finally:
@@ -248,16 +248,19 @@ PARTS = [part for parts in TAKEN.values() for part in parts]
 
 
 def take(parts: Sequence[str], venv: Path | None) -> Record:
-    """Return each part's record as it is now. Both runtimes are tried side by side: each waits more than it works."""
+    """Return each part's record as it is now, if it could be taken. The runtimes are tried side by side."""
 
     def of_runtime(runtime: str) -> Record:
         taken = {}
         for part, record in TAKEN[runtime].items():
             if part in parts:
                 start = time.monotonic()
-                with copied(runtime, venv) as lab:
-                    taken[part] = record(lab)
-                say(f"{part}: taken in {time.monotonic() - start:.0f} s")
+                try:
+                    with copied(runtime, venv) as lab:
+                        taken[part] = record(lab)
+                    say(f"{part}: taken in {time.monotonic() - start:.0f} s")
+                except (TakingError, OSError, subprocess.SubprocessError) as error:
+                    say(f"error: could not take {part}: {error}")
         return taken
 
     with ThreadPoolExecutor(len(TAKEN)) as pool:
@@ -312,7 +315,9 @@ def differences(recorded: Mapping[str, Record], now: Mapping[str, Record], allow
             if was == is_:
                 continue
             entries = [
-                e for e in matching("changed", part) if matches(e["key"], key) and e.get("now", is_) in (is_, str(is_))
+                entry
+                for entry in matching("changed", part)
+                if matches(entry["key"], key) and entry.get("now", is_) in (is_, json.dumps(is_))
             ]
             used |= {id(entry) for entry in entries}
             if not entries:
@@ -343,15 +348,12 @@ def main() -> int:
     if not parts:
         parser.error(f"no such part: {arguments.part}")
     os.umask(0o022)
-    try:
-        now = take(parts, None if arguments.fresh_venv else ROOT / ".venv")
-    except (TakingError, OSError, subprocess.SubprocessError) as error:
-        say(f"error: could not take the record: {error}")
-        return 2
+    now = take(parts, None if arguments.fresh_venv else ROOT / ".venv")
+    unknown = [part for part in parts if part not in now]
     if arguments.what == "take":
         for part, record in (now | {"tools": tools()}).items():
             (HERE / f"{part}.json").write_text(text(record))
-        return 0
+        return 2 if unknown else 0
     for tool, version in tools().items():
         if load("tools").get(tool) != version:
             say(f"another version than the record's, which may be why verdicts differ: {tool}: {version}")
@@ -359,8 +361,13 @@ def main() -> int:
     for line in found[:SHOWN]:
         print(line)
     print(f"{len(found)} differences in {', '.join(now)}" + (f"; {SHOWN} are shown" if len(found) > SHOWN else ""))
-    return 1 if found else 0
+    if unknown:
+        print(f"not compared: {', '.join(unknown)}")
+    return 2 if unknown else 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(2)

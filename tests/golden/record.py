@@ -57,7 +57,7 @@ class Lab:
     def runtime(self) -> str:
         return self.environ["RUNTIME"]
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, to_the_end: bool = False) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -67,6 +67,7 @@ class Lab:
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=900,
+            start_new_session=to_the_end,  # out of reach of Ctrl-C
         )
         if done.returncode < 0:  # a signal: the user's Ctrl-C goes to every process
             raise KeyboardInterrupt
@@ -112,7 +113,10 @@ def copied(runtime: str, venv: Path | None) -> Iterator[Lab]:
         try:
             yield lab
         finally:
-            lab.make("clean")
+            lab.run("make", "clean", to_the_end=True)
+            if runtime == "compose":  # the engine may have finished what an interrupted command began
+                down = ("down", "--volumes", "--rmi=local", "--remove-orphans")
+                lab.run("docker", "compose", "--profile=*", *down, to_the_end=True)
 
 
 def is_free(port: int) -> bool:

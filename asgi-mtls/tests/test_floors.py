@@ -11,7 +11,7 @@ from readme import labelled, make_certificates, serving
 
 # The low Uvicorn imports what websockets has called deprecated since 14.
 OF_ITS_TIME = {"websockets": "13.1"}
-BESIDES = ["gunicorn", "httptools", "pytest", "pytest-timeout", "python-dotenv", "websockets"]
+BESIDES = ["gunicorn", "httptools", "pytest", "pytest-timeout", "python-dotenv", "python-json-logger", "websockets"]
 
 
 @pytest.fixture(scope="module")

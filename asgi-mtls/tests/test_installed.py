@@ -26,7 +26,16 @@ def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pyt
     """The wheel with the highest versions that are tested: those of the repository's lock."""
     wanted = [f"{wheel}[uvicorn,fastapi,testing]", "mypy"]
     if request.param == "3.13":
-        wanted += ["gunicorn", "httptools", "pytest", "pytest-timeout", "python-dotenv", "uvloop", "websockets"]
+        wanted += [
+            "gunicorn",
+            "httptools",
+            "pytest",
+            "pytest-timeout",
+            "python-dotenv",
+            "python-json-logger",
+            "uvloop",
+            "websockets",
+        ]
     return make_environment(tmp_path_factory.mktemp(request.param), request.param, locked(), *wanted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import ssl
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -91,3 +92,45 @@ def test_the_names_of_variables() -> None:
 
 def test_an_empty_variable_is_not_set() -> None:
     assert texts(environ={variable(name): "" for name in DEFAULTS}) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({}, "ssl_certfile='fullchain.pem', or: plain_http=True"),
+        ({"plain_http": True, "crl": "x"}, "plain_http=False, or: crl=None"),
+        ({"plain_http": "1"}, "plain_http=False"),
+        ({"ssl_certfile": "c", "verify_strict": 1}, "verify_strict=True"),
+        ({"ssl_certfile": "c", "handshake_timeout_s": "10"}, "handshake_timeout_s=10.0"),
+        ({"ssl_certfile": "c", "max_handshakes": 10.5}, "max_handshakes=200"),
+        ({"ssl_certfile": "c", "ssl_version": "17"}, "ssl_version=17"),
+        ({"ssl_certfile": "c", "crl_check": None}, "crl_check='leaf'"),
+    ],
+)
+def test_a_cure_in_python_is_a_value_that_works(settings: dict[str, Any], cure: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings(**settings)
+    assert str(caught.value).endswith(f"\n  try: {cure}")
+
+
+@pytest.mark.parametrize("name", ["ssl_certfile", "ssl_ciphers", "ssl_keyfile_password", "logger", "proxy_header"])
+@pytest.mark.parametrize("value", [3, b"text", ["a"]])
+def test_a_text_is_a_text(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: .* is no "):
+        Settings(**{"ssl_certfile": "c", name: value})
+
+
+@pytest.mark.parametrize("name", ["logger", "proxy_header"])
+def test_what_has_a_default_is_not_empty(name: str) -> None:
+    empty: dict[str, Any] = {name: ""}
+    with pytest.raises(SettingsError, match=f"{name}: '' is no "):
+        Settings(**TLS, ssl_cert_reqs="off", **empty)
+
+
+def test_settings_and_their_errors_can_be_sent_to_another_process() -> None:
+    settings = Settings(**TLS, ssl_cert_reqs="required", trusted_proxy="dns:proxy.example")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    error = SettingsError("crl", "it is not {}", ("crl", "x"), also="log_file", spelling=of_variables())
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error)
+    assert "ASGI_MTLS_CRL: it is not ASGI_MTLS_LOG_FILE" in str(copy)

@@ -6,6 +6,7 @@ names a setting as the user has spelled it.
 
 from __future__ import annotations
 
+import copyreg
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -32,7 +33,16 @@ class Spelling(NamedTuple):
     assign: Callable[[str, str], str]
 
 
-KEYWORDS = Spelling(lambda setting: setting, lambda name, value: f"{name}={value or None!r}")
+def _keyword(name: str, text: str) -> str:
+    """Return what gives a setting a value in Python; "" stands for its default."""
+    setting = next((setting for setting in fields(Settings) if setting.name == name), None)
+    if setting is None:
+        return f"{name}={text or None!r}"
+    value = _parse(setting, text) if text else setting.default
+    return f"{name}={value!r}"
+
+
+KEYWORDS = Spelling(lambda setting: setting, _keyword)
 
 
 class SettingsError(ValueError):
@@ -59,6 +69,10 @@ class SettingsError(ValueError):
         fact = fact.replace("{}", name(also)) if also else fact
         self.shortly = f"{name(setting)}: {fact}\n  try: {', or: '.join(tries)}"
         super().__init__(f"error: could not start the server: {self.shortly}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have a copy in another process say the same; the spelling can't be sent."""
+        return copyreg.__newobj__, (type(self), str(self)), vars(self)  # type: ignore[attr-defined]
 
     def spelled(self, spelling: Spelling) -> SettingsError:
         """Return the same error for a user who names settings in another way."""
@@ -113,12 +127,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         mode = self.ssl_cert_reqs
-        if isinstance(mode, int) and not isinstance(mode, bool):  # ssl.CERT_REQUIRED
-            object.__setattr__(self, "ssl_cert_reqs", _NUMBERS.get(str(int(mode)), mode))
+        if isinstance(mode, int | str) and not isinstance(mode, bool):  # ssl.CERT_REQUIRED; "2" is what a variable has
+            text = mode if isinstance(mode, str) else str(int(mode))
+            object.__setattr__(self, "ssl_cert_reqs", _NUMBERS.get(text, mode))
         for setting in fields(self):
             if setting.type == "Path | None":
-                value = getattr(self, setting.name)
-                object.__setattr__(self, setting.name, Path(value) if value else None)
+                object.__setattr__(self, setting.name, _path(setting.name, getattr(self, setting.name)))
             self._check(setting)
         self._check_plain_http()
         self._check_tls()
@@ -128,7 +142,12 @@ class Settings:
         name, default, choices = setting.name, setting.default, setting.metadata["choices"]
         value = getattr(self, name)
         if setting.type == "bool" and not isinstance(value, bool):
-            raise SettingsError(name, f"{value!r} is neither 0 nor 1", (name, f"{default:d}"))
+            words = "0 nor 1" if isinstance(value, str) else "False nor True"
+            raise SettingsError(name, f"{value!r} is neither {words}", (name, f"{default:d}"))
+        is_text = isinstance(value, str) and (value or default is None)
+        if setting.type in ("str", "str | None") and not is_text and (value, default) != (None, None):
+            shown = repr(value) if setting.repr else f"a value of type {type(value).__name__}"
+            raise SettingsError(name, f"{shown} is no text", (name, str(default or "")))
         if name == "ssl_cert_reqs" and value not in (None, *choices):
             fact = f"{value!r} is none of off, optional, required (or 0, 1, 2)"
             raise SettingsError(name, fact, (name, "required"))
@@ -136,10 +155,14 @@ class Settings:
             raise SettingsError(name, f"{value!r} is neither {' nor '.join(choices)}", (name, str(default)))
         if setting.type == "float" and value != default and not (_is_number(value) and 0 < value <= _MAX_S):
             shown = f"{value:g}" if _is_number(value) else value
-            fact = f"{shown!r} is no number of seconds from 0 to {_MAX_S}"
+            fact = f"{shown!r} is no number of seconds from 0 to {_MAX_S}{_though_it_reads(setting, value)}"
             raise SettingsError(name, fact, (name, f"{default or 10:g}"))
-        if setting.type == "int" and name != "ssl_version" and not (_is_number(value) and 0 < value <= _MAX_COUNT):
-            fact = f"{str(value)!r} is no number from 1 to {_MAX_COUNT}"
+        if (
+            setting.type == "int"
+            and name != "ssl_version"
+            and not (_is_number(value) and isinstance(value, int) and 0 < value <= _MAX_COUNT)
+        ):
+            fact = f"{str(value)!r} is no number from 1 to {_MAX_COUNT}{_though_it_reads(setting, value)}"
             raise SettingsError(name, fact, (name, str(default)))
 
     def _check_plain_http(self) -> None:
@@ -241,3 +264,15 @@ def _parse(setting: Field[Any], text: str) -> Any:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _though_it_reads(setting: Field[Any], value: object) -> str:
+    """Return what is wrong with a number that is given as a text in Python."""
+    return ", but a text" if isinstance(value, str) and _is_number(_parse(setting, value)) else ""
+
+
+def _path(name: str, value: Any) -> Path | None:
+    try:
+        return Path(value) if value not in (None, "") else None
+    except TypeError:
+        raise SettingsError(name, f"{value!r} is no path", (name, "")) from None

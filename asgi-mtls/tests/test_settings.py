@@ -134,3 +134,14 @@ def test_settings_and_their_errors_can_be_sent_to_another_process() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert "ASGI_MTLS_CRL: it is not ASGI_MTLS_LOG_FILE" in str(copy)
+
+
+def test_a_variable_of_no_setting_is_an_error() -> None:
+    environ = {"UVICORN_SSL_CERTFILE": "c.pem", "ASGI_MTLS_CRLS": "clients.crl"}
+    with pytest.raises(SettingsError, match="ASGI_MTLS_CRLS: there is no such setting\n  try: export ASGI_MTLS_CRL="):
+        from_environment(environ=environ)
+    with pytest.raises(SettingsError, match="ASGI_MTLS_XYZ: there is no such setting\n  try: unset ASGI_MTLS_XYZ"):
+        texts(environ={"ASGI_MTLS_XYZ": "1"})
+    with pytest.raises(SettingsError, match="try: export UVICORN_SSL_CA_CERTS=x, or: unset ASGI_MTLS_SSL_CA_CERTS"):
+        texts(environ={"ASGI_MTLS_SSL_CA_CERTS": "x"})
+    assert texts("LAB_", {"LAB_MODE": "required"}) == {}  # the prefix is somebody else's

@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from asgi_mtls.settings import DEFAULTS, Settings, SettingsError, Spelling, parsed
@@ -29,9 +30,25 @@ def of_variables(prefix: str = PREFIX) -> Spelling:
 
 
 def texts(prefix: str = PREFIX, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the text of each setting that a variable gives; an empty variable gives none."""
+    """Return the text of each setting that a variable gives; an empty variable gives none.
+
+    Raises:
+        SettingsError: a variable begins with our prefix and is of no setting: a slip could switch revocation off.
+    """
+    if prefix == PREFIX:  # another one is shared with the settings of whoever has it
+        _refuse_unknown(environ)
     found = {setting: environ.get(variable(setting, prefix)) for setting in DEFAULTS}
     return {setting: text for setting, text in found.items() if text}
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = [variable(setting) for setting in DEFAULTS if not setting.startswith("ssl_")]
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known and environ[name]:
+            setting = name.removeprefix(PREFIX).lower()
+            meant = [variable(setting)] if setting in DEFAULTS else get_close_matches(name, known, 1, 0.85)
+            cures = [f"export {close}={shlex.quote(environ[name])}" for close in meant]
+            raise SettingsError(name, "there is no such setting", *cures, f"unset {name}")
 
 
 def from_environment(prefix: str = PREFIX, environ: Mapping[str, str] = os.environ) -> Settings:

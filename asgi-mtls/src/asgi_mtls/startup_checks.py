@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from asgi_mtls import event_log
 from asgi_mtls.http_protocols import NEEDED_OF_UVICORN, PROTOCOLS
-from asgi_mtls.pem_files import certificates, check_whole, load_context
+from asgi_mtls.pem_files import CIPHERS, blocks, certificates, check_whole, load_context, trust
 from asgi_mtls.requirements import unfit, unfit_platform
 from asgi_mtls.revocation import load_lists
 from asgi_mtls.settings import Settings, SettingsError
@@ -140,13 +140,10 @@ def check_files(settings: Settings, *, followed: bool = True) -> None:
         if path:
             _check_readable(name, path)
     crl = files.pop("crl")
-    named = [path for path in files.values() if path]
-    look = f"openssl x509 -in {_quoted(settings.ssl_certfile)} -text"
     try:
         load_context(settings)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        fact = f"OpenSSL can't use {', '.join(map(str, named))}: {error}"
-        raise SettingsError("ssl_certfile", fact, look) from None
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise _fault(settings, error) from None
     for name, path in files.items():
         try:
             if followed and path:
@@ -158,6 +155,46 @@ def check_files(settings: Settings, *, followed: bool = True) -> None:
             load_lists(crl, certificates(settings.ssl_ca_certs), settings.ssl_ca_certs)
         except (OSError, ValueError) as error:
             raise SettingsError("crl", str(error), f"openssl crl -in {_quoted(crl)} -noout -text") from None
+
+
+def _fault(settings: Settings, error: Exception) -> SettingsError:
+    """Return the error about the setting with which OpenSSL could not load all."""
+    certificate, key, trusted = settings.ssl_certfile, settings.ssl_keyfile, settings.ssl_ca_certs
+    files = {"ssl_certfile": certificate, "ssl_keyfile": key, "ssl_ca_certs": trusted}
+    for name, path in files.items():
+        try:
+            check_whole([path] if path else [])
+        except ValueError as damage:
+            return SettingsError(name, f"OpenSSL can't use it: {damage}", f"grep -n -e ----- {_quoted(path)}")
+    for name in ("ssl_certfile", "ssl_ca_certs"):
+        try:
+            if path := files[name]:
+                trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), path)
+        except ValueError as damage:
+            return SettingsError(name, str(damage), f"openssl x509 -in {_quoted(files[name])} -noout -text")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(settings.ssl_ciphers or CIPHERS)
+    except ssl.SSLError:
+        fact = f"OpenSSL knows no cipher suite of TLS 1.2 in {settings.ssl_ciphers!r}"
+        return SettingsError("ssl_ciphers", fact, ("ssl_ciphers", ""))
+    return _fault_of_key(settings, key or certificate or Path(), error)
+
+
+def _fault_of_key(settings: Settings, path: Path, error: Exception) -> SettingsError:
+    certificate, password = settings.ssl_certfile, settings.ssl_keyfile_password
+    look = f"openssl pkey -in {_quoted(path)} -noout -text_pub"
+    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        fact = f"{path} is not the key of the certificate in {certificate}: {error}"
+        return SettingsError("ssl_keyfile", fact, f"{look}, and: openssl x509 -in {_quoted(certificate)} -noout -text")
+    if not any(block.label.endswith("PRIVATE KEY") for block in blocks(path)):
+        if path == certificate:
+            fact = f"not set, and {path} has no private key"
+            return SettingsError("ssl_keyfile", fact, ("ssl_keyfile", "privkey.pem"))
+        return SettingsError("ssl_keyfile", f"{path} has no private key", f"grep -n -e ----- {_quoted(path)}")
+    if b"ENCRYPTED" in path.read_bytes():  # RFC 7468 11, or a header (RFC 1421 4.6.1.1)
+        fact = f"it does not open {path}" if password else f"not set, and {path} is encrypted"
+        return SettingsError("ssl_keyfile_password", fact, look)
+    return SettingsError("ssl_certfile", f"OpenSSL can't use {certificate} with {path}: {error}", look)
 
 
 def _check_readable(setting: str, path: Path) -> None:

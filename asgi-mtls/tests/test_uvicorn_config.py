@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pki import Pki
-from server_process import ASGI_MTLS, ServerProcess, as_options, refused, running
+from server_process import APP, ASGI_MTLS, ServerProcess, as_options, refused, running
 
 from asgi_mtls import Settings, SettingsError, event_log
 from asgi_mtls.uvicorn_config import MtlsConfig
@@ -119,7 +119,7 @@ def test_a_configuration_that_can_not_be_used(
     error = refused([*command, *([] if environ else [way, str(path)])], tmp_path, **environ)
     assert error.startswith(f"error: could not start the server: {way}: ")
     assert fact in error
-    assert "\n  try: " in error
+    assert error.splitlines()[1].startswith("  try: ")
 
 
 def test_yaml_takes_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,3 +137,30 @@ def test_no_field_can_break_an_event(caplog: pytest.LogCaptureFixture) -> None:
     assert record.number == 7  # type: ignore[attr-defined]
     assert record.name_ == "value"  # type: ignore[attr-defined]
     assert record.long == "x" * 512 + "...[488 more characters]"  # type: ignore[attr-defined]
+
+
+PLAIN: dict[str, Any] = {
+    "version": 1,  # without `disable_existing_loggers`: true is its default
+    "formatters": {"plain": {"format": "%(levelname)s|%(name)s|%(message)s"}},
+    "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["out"], "level": "INFO"},
+    "loggers": {"uvicorn": {"propagate": True}, "uvicorn.error": {}},
+}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_configuration_that_does_not_know_our_logger(pki: Pki, tmp_path: Path, workers: str) -> None:
+    environ = {"UVICORN_LOG_CONFIG": config_file(tmp_path, PLAIN), "UVICORN_WORKERS": workers}
+    with running([*ASGI_MTLS, "myapp:app", *as_options(pki)], tmp_path, **environ) as server:
+        server.alert(pki.calling())
+        server.wait_for("WARNING|asgi_mtls|handshake_refused ")
+        assert server.text.count("INFO|asgi_mtls|serving ") == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_application_that_configures_logging(pki: Pki, tmp_path: Path, workers: str) -> None:
+    (tmp_path / "configured.py").write_text(f"import logging.config\nlogging.config.dictConfig({PLAIN!r})\n" + APP)
+    with running([*ASGI_MTLS, "configured:app", *as_options(pki)], tmp_path, UVICORN_WORKERS=workers) as server:
+        server.alert(pki.calling())
+        server.wait_for("handshake_refused ")
+        assert "WARNING|asgi_mtls|handshake_refused " in server.text

@@ -169,6 +169,7 @@ def configure(settings: Settings) -> None:
     flush_repeats()
     forget()
     LOGGER = logging.getLogger(settings.logger)
+    LOGGER.disabled = False  # a configuration disables what it does not name, unless it says otherwise
     _repeats = Repeats(settings.logged_refusals)
     handlers: list[logging.Handler] = []
     if not LOGGER.hasHandlers():

@@ -70,7 +70,7 @@ class MtlsConfig(uvicorn.Config):
                 facts = "No such file"
             missing = error.__cause__.name if isinstance(error.__cause__, ImportError) else None
             cures = ["pip install pyyaml"] if missing == "yaml" else []
-            fact = f"{file}{str(facts).strip() or repr(error)}"
+            fact = file + (" ".join(str(facts).split()) or repr(error))  # configparser's has several lines
             raise SettingsError("log_config", fact, *cures, ("log_config", "")) from None
 
     def load(self) -> None:
@@ -83,6 +83,7 @@ class MtlsConfig(uvicorn.Config):
             fact = f"everybody who sends the header {proxy.header} is who it says, with no key: never outside a lesson"
             event_log.event(logging.WARNING, "trusted_proxy_anybody", fact=fact)
         super().load()
+        event_log.configure(self.settings)  # again: the application may have configured logging when it was imported
         if isinstance(self.ssl, ReloadingContext):
             self.loaded_app: Any = TlsExtension(self.loaded_app, self.ssl.handshake_log)
             try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 from cert_factory import identity
 from cryptography import x509
 
+from asgi_mtls.authorization import AuthorizeMiddleware
+from asgi_mtls.fastapi import require
 from asgi_mtls.identity import ClientIdentity
 from asgi_mtls.rules import (
     DnsName,
@@ -236,3 +239,18 @@ def test_names_that_could_not_be_meant_are_refused_at_once(text: str) -> None:
     for rule in (OrganizationalUnit, DnsName, EmailAddress, Uri):
         with pytest.raises(ValueError, match=r"can't be seen|is empty"):
             rule(text)
+
+
+@pytest.mark.parametrize("rule", ["Ops", OrganizationalUnit, lambda identity: True, object()])
+def test_what_is_no_rule_is_an_error_where_it_is_used(rule: Any) -> None:
+    """And not at the first request."""
+    uses = (require, any_of, lambda rule: all_of(ADMINS, rule), lambda rule: AuthorizeMiddleware(app, rule))
+    for use in uses:
+        with pytest.raises(TypeError, match="is not a rule, such as OrganizationalUnit"):
+            use(rule)
+    with pytest.raises(TypeError, match="is not a text"):
+        OrganizationalUnit(["Ops"])  # type: ignore[arg-type]
+
+
+async def app(*_: object) -> None:
+    """Stand in for an application."""

@@ -144,4 +144,10 @@ def test_a_variable_of_no_setting_is_an_error() -> None:
         texts(environ={"ASGI_MTLS_XYZ": "1"})
     with pytest.raises(SettingsError, match="try: export UVICORN_SSL_CA_CERTS=x, or: unset ASGI_MTLS_SSL_CA_CERTS"):
         texts(environ={"ASGI_MTLS_SSL_CA_CERTS": "x"})
+    kubernetes = {
+        "ASGI_MTLS_SERVICE_HOST": "10.0.0.1",
+        "ASGI_MTLS_PORT_8443_TCP_ADDR": "10.0.0.1",
+        "ASGI_MTLS_PORT": "tcp:",
+    }
+    assert texts(environ=kubernetes) == {}
     assert texts("LAB_", {"LAB_MODE": "required"}) == {}  # the prefix is somebody else's

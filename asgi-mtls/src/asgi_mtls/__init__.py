@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asgi_mtls.authorization import AuthorizeMiddleware, ForbiddenError, authorize
+    from asgi_mtls.environment import from_environment
     from asgi_mtls.gunicorn_worker import GunicornWorker
     from asgi_mtls.identity import ClientIdentity, Names, TlsFacts, client_identity, tls_facts, unsafe_character
     from asgi_mtls.problems import Problem, set_problem_type
@@ -50,6 +51,7 @@ __all__ = [
     "any_of",
     "authorize",
     "client_identity",
+    "from_environment",
     "serve",
     "serve_async",
     "set_problem_type",
@@ -60,6 +62,7 @@ __all__ = [
 # Imported when they are asked for: only the serving side needs Uvicorn.
 _MODULES = {
     "authorization": ("AuthorizeMiddleware", "ForbiddenError", "authorize"),
+    "environment": ("from_environment",),
     "gunicorn_worker": ("GunicornWorker",),
     "identity": ("ClientIdentity", "Names", "TlsFacts", "client_identity", "tls_facts", "unsafe_character"),
     "problems": ("Problem", "set_problem_type"),

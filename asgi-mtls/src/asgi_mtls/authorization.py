@@ -16,7 +16,7 @@ from asgi_mtls import problems
 from asgi_mtls.event_log import admits, event
 from asgi_mtls.identity import ClientIdentity, Connection, chain_of, client_identity, tls_of
 from asgi_mtls.problems import Problem, problem_type
-from asgi_mtls.rules import Rule
+from asgi_mtls.rules import Rule, check_is_rule
 
 # The addresses that Starlette's TestClient and httpx's ASGITransport make up.
 _TEST_CLIENTS = {("testclient", 50000), ("127.0.0.1", 123)}
@@ -61,6 +61,8 @@ class AuthorizeMiddleware:
     """ASGI middleware: the application sees only clients that `authorize` allows, over HTTP and WebSocket."""
 
     def __init__(self, app: App, rule: Rule | None = None, name: str | None = None) -> None:
+        if rule is not None:
+            check_is_rule(rule)
         self.app, self._rule, self._name = app, rule, name
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -12,6 +13,8 @@ from pathlib import Path
 from asgi_mtls.settings import DEFAULTS, Settings, SettingsError, Spelling, parsed
 
 PREFIX = "ASGI_MTLS_"
+# What Kubernetes sets for services whose names begin with asgi-mtls.
+_OF_KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)")
 
 
 def variable(setting: str, prefix: str = PREFIX) -> str:
@@ -44,7 +47,9 @@ def texts(prefix: str = PREFIX, environ: Mapping[str, str] = os.environ) -> dict
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = [variable(setting) for setting in DEFAULTS if not setting.startswith("ssl_")]
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and environ[name]:
+        if not name.startswith(PREFIX) or name in known or _OF_KUBERNETES.fullmatch(name):
+            continue
+        if environ[name]:
             setting = name.removeprefix(PREFIX).lower()
             meant = [variable(setting)] if setting in DEFAULTS else get_close_matches(name, known, 1, 0.85)
             cures = [f"export {close}={shlex.quote(environ[name])}" for close in meant]

@@ -16,7 +16,7 @@ from asgi_mtls.authorization import ForbiddenError, check_certificate, check_rul
 from asgi_mtls.identity import ClientIdentity, client_identity
 from asgi_mtls.openapi import OPTIONAL, MutualTlsScheme, extend_documents
 from asgi_mtls.problems import PROBLEM_JSON, Problem
-from asgi_mtls.rules import Rule
+from asgi_mtls.rules import Rule, check_is_rule
 
 __all__ = ["FORBIDDEN", "Caller", "Identity", "MutualTLS", "require"]
 
@@ -85,7 +85,11 @@ def require(
         rule: one of `asgi_mtls`.
         name: how the 403 names the rule. By default its own name: what it looks at, not the value it wants.
         scheme: the security scheme that the OpenAPI document names.
+
+    Raises:
+        TypeError: this is not a rule.
     """
+    check_is_rule(rule)
 
     async def allowed(
         connection: HTTPConnection, identity: Annotated[ClientIdentity | None, Depends(scheme)]

@@ -32,6 +32,16 @@ class Rule(Protocol):
     def allows(self, identity: ClientIdentity) -> bool: ...
 
 
+def check_is_rule(rule: object) -> None:
+    """Check that something is a rule, where it is used and not at the first request.
+
+    Raises:
+        TypeError: it is not, or it is the class of one.
+    """
+    if isinstance(rule, type) or not callable(getattr(rule, "allows", None)) or not hasattr(rule, "name"):
+        raise TypeError(f"{rule!r} is not a rule, such as OrganizationalUnit('Ops')")
+
+
 @dataclass(frozen=True)
 class OrganizationalUnit:
     """One organizational unit (OU) of the subject is this, exactly: case, spaces and all."""
@@ -183,6 +193,10 @@ class _Several:
     rules: tuple[Rule, ...]
     every: bool
 
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            check_is_rule(rule)
+
     @property
     def name(self) -> str:
         return f"{'all' if self.every else 'any'} of ({', '.join(rule.name for rule in self.rules)})"
@@ -203,6 +217,8 @@ def all_of(first: Rule, *others: Rule) -> Rule:
 
 
 def _check(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is not a text")
     if not text or text != text.strip():
         raise ValueError(f"{text!r} is empty, or begins or ends with a space")
     if character := unsafe_character(text):

@@ -224,7 +224,7 @@ class Settings:
         proxy = self.proxy
         return (
             f"{versions}, {suites}, verify={'strict' if self.verify_strict else 'plain'}, "
-            f"crl={self.crl_check if self.crl else 'off'}, resumption={'tickets' if self.session_tickets else 'off'}, "
+            f"crl={self.crl_check if self.crl and self.verify_mode else 'off'}, resumption={'tickets' if self.session_tickets else 'off'}, "
             f"renegotiation=off, compression=off, handshake<={self.handshake_timeout_s:g}s, "
             f"head<={self.request_head_timeout_s:g}s, handshakes<={self.max_handshakes} (5 times as many with silent "
             f"clients), handshake log={handshakes}" + (f", {proxy.header} believed from {proxy.name}" if proxy else "")

@@ -17,7 +17,7 @@ from asgi_mtls.authorization import ForbiddenError, check_certificate, check_rul
 from asgi_mtls.handshake_log.routes import ROUTES, policy
 from asgi_mtls.identity import client_identity
 from asgi_mtls.problems import PROBLEM_JSON, Problem
-from asgi_mtls.rules import Rule
+from asgi_mtls.rules import Rule, check_is_rule
 
 __all__ = ["content_security_policy", "handshake_log_routes", "require"]
 
@@ -40,7 +40,12 @@ def require(rule: Rule | None = None, name: str | None = None) -> Callable[[_End
     Args:
         rule: one of `asgi_mtls`; None for every client with a certificate.
         name: how the 403 names the rule. By default its own name: what it looks at, not the value it wants.
+
+    Raises:
+        TypeError: this is not a rule.
     """
+    if rule is not None:
+        check_is_rule(rule)
 
     def check(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         connection = next(value for value in (*arguments, *keywords.values()) if isinstance(value, HTTPConnection))

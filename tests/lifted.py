@@ -16,6 +16,8 @@ from typing import Any
 
 from running import Running, server_environ, unused_port
 
+from asgi_mtls.environment import variable
+from asgi_mtls.settings import DEFAULTS
 from ca.certificates import make
 from ca.credentials import AUTHORITIES, recipes
 from ca.store import Store
@@ -28,10 +30,10 @@ def lifted(state: Path, folder: Path, source: str, mode: str = "optional", **env
     """Run `asgi-mtls tiny:app` in a folder of its own until the block ends; `source` is tiny.py."""
     (folder / "tiny.py").write_text(source)
     port = unused_port()
-    environment = {
-        name.replace("LAB_", "ASGI_MTLS_", 1) if name.startswith("LAB_") else name: value
-        for name, value in (server_environ(state, mode, port) | environ).items()
-    }
+    environment = server_environ(state, mode, port) | environ
+    for setting in DEFAULTS:
+        if (lab := variable(setting, "LAB_")) in environment and lab.startswith("LAB_"):
+            environment[variable(setting)] = environment.pop(lab)
     log = folder / "server.log"
     with log.open("wb") as file:
         command = [sys.executable, "-m", "asgi_mtls", "tiny:app"]

@@ -218,13 +218,14 @@ class Settings:
         """Return what a connection may do, in words, for the log."""
         if self.plain_http:
             return "plain HTTP: no encryption, no client certificates"
+        crl = self.crl_check if self.crl and self.verify_mode else "off"
         suites = f"ciphers={self.ssl_ciphers}" if self.ssl_ciphers else "AEAD only"
         handshakes = ("open" if self.open_handshakes else "on") if self.handshake_log else "off"
         versions = "TLS 1.2" if self.ssl_version == ssl.PROTOCOL_TLSv1_2 else "TLS 1.2 and 1.3"
         proxy = self.proxy
         return (
             f"{versions}, {suites}, verify={'strict' if self.verify_strict else 'plain'}, "
-            f"crl={self.crl_check if self.crl and self.verify_mode else 'off'}, resumption={'tickets' if self.session_tickets else 'off'}, "
+            f"crl={crl}, resumption={'tickets' if self.session_tickets else 'off'}, "
             f"renegotiation=off, compression=off, handshake<={self.handshake_timeout_s:g}s, "
             f"head<={self.request_head_timeout_s:g}s, handshakes<={self.max_handshakes} (5 times as many with silent "
             f"clients), handshake log={handshakes}" + (f", {proxy.header} believed from {proxy.name}" if proxy else "")

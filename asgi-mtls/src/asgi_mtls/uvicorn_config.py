@@ -130,9 +130,9 @@ def _accept_in(loop: asyncio.AbstractEventLoop) -> None:
         if sock is None:
             family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
             sock = socket.create_server((host or "", port or 0), family=family, backlog=backlog)
-        # Accepted sockets inherit it. asyncio sets it itself only where the socket names its protocol, which these don't;
-        # without it a response with a body waits 40 ms for the ACK of its head. Uvicorn takes each descriptor that it
-        # is given (`fd`) for a UNIX socket; one that is one refuses the option.
+        # Accepted sockets inherit it. asyncio sets it itself only where the socket names its protocol, which these
+        # don't; without it a response with a body waits 40 ms for the ACK of its head. A UNIX socket refuses it; which
+        # kind it is can't be told from the family: Uvicorn takes each descriptor that it is given (`fd`) for one.
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(backlog)

@@ -190,3 +190,18 @@ def test_a_peer_that_has_gone_makes_room(clock: Clock, caplog: pytest.LogCapture
         repeats.admits("handshake_refused", "198.51.100.1")
     repeats.flush()
     assert counted(caplog) == ["repeats_counted event=handshake_refused peer=198.51.100.1 count=100 seconds=0"]
+
+
+@pytest.mark.parametrize("name", ["uvicorn.error", "uvicorn.access", "asyncio"])
+def test_what_others_log_is_cut_and_escaped_too(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """A path or a header of a request comes from the network."""
+    logger = logging.getLogger(name)
+    log.configure(Settings(plain_http=True))
+    try:
+        with caplog.at_level(logging.INFO, name):
+            logger.info("%s asked for %s", 1, "/\r\nINFO forged\x1b" + "x" * 2000)
+    finally:
+        log.forget()
+    [record] = [record for record in caplog.records if record.name == name]
+    assert record.getMessage().startswith(r"1 asked for /\r\nINFO forged\u001bxxx")
+    assert len(record.getMessage()) < log.MAX_TEXT + 100

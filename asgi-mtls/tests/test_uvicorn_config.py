@@ -11,7 +11,7 @@ import pytest
 from pki import Pki
 from server_process import APP, ASGI_MTLS, ServerProcess, as_options, refused, running
 
-from asgi_mtls import Settings, SettingsError, event_log
+from asgi_mtls import Settings, SettingsError, event_log, problems
 from asgi_mtls.uvicorn_config import MtlsConfig
 
 JSON = {
@@ -164,3 +164,16 @@ def test_an_application_that_configures_logging(pki: Pki, tmp_path: Path, worker
         server.alert(pki.calling())
         server.wait_for("handshake_refused ")
         assert "WARNING|asgi_mtls|handshake_refused " in server.text
+
+
+def test_the_type_of_problems_is_in_force_where_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problems, "_prefix", "urn:x-asgi-mtls:")
+    MtlsConfig(application, Settings(plain_http=True)).load()
+    assert problems.problem_type("a") == "urn:x-asgi-mtls:a"
+    MtlsConfig(application, Settings(plain_http=True, problem_type="urn:b:")).load()
+    assert problems.problem_type("a") == "urn:b:a"
+    event_log.forget()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Stand in for an application."""

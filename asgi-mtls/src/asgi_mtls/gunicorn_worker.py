@@ -1,6 +1,7 @@
 """The worker class `asgi_mtls.GunicornWorker`: gunicorn starts the processes, Uvicorn with mutual TLS serves in each.
 
-Derived from what `uvicorn-worker` does. The master checks everything before it starts a worker.
+It does for this library what `uvicorn-worker` (Encode OSS, BSD-3-Clause) does for Uvicorn. The master checks everything
+before it starts a worker.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _text(value: object) -> str:
 
 
 def _log_with(log: Any, settings: Settings) -> None:
-    """Send what Uvicorn logs to gunicorn's handlers, and events, unless somebody has configured their logger."""
+    """Send what Uvicorn logs to gunicorn's handlers, and events, unless their logger is configured already."""
     loggers = {"uvicorn.error": log.error_log, "uvicorn.access": log.access_log}
     if settings.logger in _logging or not logging.getLogger(settings.logger).hasHandlers():
         loggers[settings.logger] = log.error_log

@@ -348,7 +348,7 @@ def test_a_server_that_can_not_start_is_not_waited_for(workshop: Workshop) -> No
     done = workshop.make("up", UVICORN_SSL_CIPHERS=bad)
     override.unlink()
     assert done.returncode == 2
-    assert "No cipher can be selected" in done.stderr
+    assert "UVICORN_SSL_CIPHERS: OpenSSL knows no cipher suite" in done.stderr
     assert "error: the server does not run: its log is above" in done.stderr
     assert time.monotonic() - start < 30
     workshop.up()

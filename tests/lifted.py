@@ -30,10 +30,12 @@ def lifted(state: Path, folder: Path, source: str, mode: str = "optional", **env
     """Run `asgi-mtls tiny:app` in a folder of its own until the block ends; `source` is tiny.py."""
     (folder / "tiny.py").write_text(source)
     port = unused_port()
-    environment = server_environ(state, mode, port) | environ
-    for setting in DEFAULTS:
-        if (lab := variable(setting, "LAB_")) in environment and lab.startswith("LAB_"):
-            environment[variable(setting)] = environment.pop(lab)
+    library = {variable(setting, "LAB_"): variable(setting) for setting in DEFAULTS}
+    environment = {
+        library.get(name, name): value
+        for variables in (server_environ(state, mode, port), environ)  # what make exports empty comes first
+        for name, value in variables.items()
+    }
     log = folder / "server.log"
     with log.open("wb") as file:
         command = [sys.executable, "-m", "asgi_mtls", "tiny:app"]

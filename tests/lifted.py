@@ -1,4 +1,4 @@
-"""Somebody else's service, with the library and without the lab; and its clients."""
+"""A service with the library and without the lab, and its clients."""
 
 from __future__ import annotations
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pki
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.certificates import Credential
 from ca.credentials import AUTHORITIES
@@ -41,24 +40,8 @@ def crl(
     name, key: another name or key than the authority's. key_id: name the key. critical: further extensions.
     """
     by = authority(state, issuer)
-    signer = key or by.key
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(name or by.certificate.subject)
-        .last_update(now + timedelta(days=since))
-        .next_update(now + timedelta(days=days))
-        .add_extension(x509.CRLNumber(1), critical=False)
-    )
-    if key_id:
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())  # type: ignore[arg-type]
-        builder = builder.add_extension(identifier, critical=False)
-    for extension in critical:
-        builder = builder.add_extension(extension, critical=True)
-    for certificate in revoked:
-        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
-        builder = builder.add_revoked_certificate(entry.build())
-    return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"days": days, "since": since, "key_id": key_id, "critical": critical}
+    return pki.crl(name or by.certificate.subject, key or by.key, *revoked, **options)
 
 
 def leaf(state: Path, name: str = "client-good") -> x509.Certificate:

@@ -138,22 +138,8 @@ class Authority(Credential):
             key_id: whether the list names the key.
             critical: further extensions.
         """
-        signer, now = key or self.key, datetime.now(UTC)
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(name or self.certificate.subject)
-            .last_update(now + timedelta(days=since))
-            .next_update(now + timedelta(days=days))
-            .add_extension(x509.CRLNumber(1), critical=False)
-        )
-        if key_id:
-            builder = builder.add_extension(key_identifier(signer), critical=False)
-        for extension in critical:
-            builder = builder.add_extension(extension, critical=True)
-        for certificate in revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
-            builder = builder.add_revoked_certificate(entry.build())
-        return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM)
+        by = name or self.certificate.subject, key or self.key
+        return crl(*by, *revoked, days=days, since=since, key_id=key_id, critical=critical)
 
     def _leaf(
         self,
@@ -239,6 +225,34 @@ def make_pki(folder: Path) -> Pki:
     pki.public_root_file.write_bytes(public.cert_pem)
     pki.trust_file.write_bytes(issuing.cert_pem + clients.cert_pem)
     return pki
+
+
+def crl(
+    issuer: x509.Name,
+    signer: ec.EllipticCurvePrivateKey,
+    *revoked: x509.Certificate,
+    days: float = 1,
+    since: float = -2,
+    key_id: bool = True,
+    critical: Sequence[x509.ExtensionType] = (),
+) -> bytes:
+    """Sign a revocation list (PEM) in an issuer's name; the rest is as for `Authority.crl`."""
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer)
+        .last_update(now + timedelta(days=since))
+        .next_update(now + timedelta(days=days))
+        .add_extension(x509.CRLNumber(1), critical=False)
+    )
+    if key_id:
+        builder = builder.add_extension(key_identifier(signer), critical=False)
+    for extension in critical:
+        builder = builder.add_extension(extension, critical=True)
+    for certificate in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def key_identifier(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:

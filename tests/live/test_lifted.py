@@ -1,4 +1,4 @@
-"""The library in somebody else's service, exactly as its README says."""
+"""The library in a service without the lab, exactly as its README says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import readme
 from lifted import ask, context, credential, get, lifted
-from running import ROOT, Running
+from running import Running
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_socket
 
@@ -18,14 +19,16 @@ from asgi_mtls.settings import DEFAULTS
 
 pytestmark = pytest.mark.live
 
-README = (ROOT / "asgi-mtls/README.md").read_text()
+README = readme.README.read_text()
 
 
 def block(name: str) -> str:
-    """Return the block of the README behind the mark with this name; its names are those of the lab's clients."""
-    found = re.search(rf"^<!-- {re.escape(name)} -->\n```python\n(.*?)^```", README, re.M | re.S)
-    assert found
-    return found[1].replace('"Ops"', '"Lab Admins"').replace('SpiffePath("team.example"', 'SpiffePath("mtls-lab.test"')
+    """Return the labelled block of the README; its names are those of the lab's clients."""
+    return (
+        readme.labelled(name)
+        .replace('"Ops"', '"Lab Admins"')
+        .replace('SpiffePath("team.example"', 'SpiffePath("mtls-lab.test"')
+    )
 
 
 # Any ASGI application may read the extension; this one knows no framework.

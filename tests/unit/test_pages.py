@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from asgi_request import Answer, ask
 from fastapi import FastAPI
+from readme import labelled
 from running import ROOT
 from starlette.routing import BaseRoute
 from test_house import tracked
@@ -27,7 +28,6 @@ from client.page import page
 LOADS = {"src", "srcset", "poster", "data", "background", "action", "formaction", "manifest", "ping", "xlink:href"}
 IN_TEXT = re.compile(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)|\b(?:from|import)\s*\(?\s*["']([^"']+)["']""")
 APPLICATIONS = ("server.app", "examples.inventory", "examples.orders")
-README = re.findall(r"^```python\n(.*?)^```", (ROOT / "asgi-mtls/README.md").read_text(), re.M | re.S)
 
 
 class Loads(HTMLParser):
@@ -63,7 +63,7 @@ def application(name: str) -> FastAPI:
     """Import an application of the repository, or that of the Python in asgi-mtls/README.md."""
     if name == "asgi-mtls/README.md":
         module = types.ModuleType("readme")
-        exec(compile(next(block for block in README if "@app.websocket" in block), name, "exec"), module.__dict__)
+        exec(compile(labelled("rules.py"), name, "exec"), module.__dict__)
         app = module.__dict__["app"]
     else:
         app = importlib.import_module(name).app

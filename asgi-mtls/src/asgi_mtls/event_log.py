@@ -1,7 +1,8 @@
 """Events of the form `event key=value`, whose fields are also attributes of the log record.
 
-Logger, file and counts are the process's. If nobody has configured logging, events go to stderr, one line an event; if
-asked, to a file, too. Whoever has configured the logger, or the root logger, decides on handlers, format and level.
+Logger, file and counts are the process's. If the program has configured the logger or the root logger, that
+configuration decides on handlers, format and level. Otherwise events go to stderr, one line an event. With `log_file`
+they also go to a file.
 
 Text can come from the network. So a line has at most MAX_TEXT characters of each value, and a value with a space, a
 quote or a control character is written as JSON: a name in a certificate can't forge a line. Uvicorn's lines are treated
@@ -24,12 +25,12 @@ from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from asgi_mtls.settings import Settings, SettingsError
+from asgi_mtls.settings import DEFAULTS, Settings, SettingsError
 
 if sys.platform != "win32":
     import fcntl
 
-LOGGER = logging.getLogger("asgi_mtls")
+LOGGER = logging.getLogger(DEFAULTS["logger"])
 MAX_TEXT = 512  # characters of a value, as they stand in a line
 MAX_TRACEBACK = 200  # lines
 _PLAIN = re.compile(r"[!-~]+")
@@ -40,7 +41,6 @@ BY_STRANGERS = {  # events that strangers can cause
     *("accept_failed", "accept_paused", "certificate_unreadable", "forbidden", "handshake_failed", "handshake_refused"),
     *("handshakes_turned_away", "repeats_counted", "request_head_timeout", "telling_refused", "tls_error"),
 }
-LOGGED_REFUSALS = 1000  # an hour, of one event and one address; twice as many of all
 SUMMARY_S = 60.0
 MAX_PEERS = 32  # whose refusals are counted for each of them
 _HOUR_S = 3600.0
@@ -152,7 +152,7 @@ class _HistoryHandler(RotatingFileHandler):
             return True
 
 
-_repeats = Repeats(LOGGED_REFUSALS)
+_repeats = Repeats(DEFAULTS["logged_refusals"])
 _handlers: list[logging.Handler] = []  # what `configure` has added
 _OF_RECORDS = {*vars(logging.makeLogRecord({})), "asctime", "event", "message"}
 

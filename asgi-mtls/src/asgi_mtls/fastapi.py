@@ -12,11 +12,12 @@ from fastapi.security.base import SecurityBase
 from pydantic import TypeAdapter
 from starlette.requests import HTTPConnection
 
-from asgi_mtls.authorization import ForbiddenError, check_certificate, check_rule
+from asgi_mtls.authorization import check_certificate, check_rule
 from asgi_mtls.identity import ClientIdentity, client_identity
 from asgi_mtls.openapi import OPTIONAL, MutualTlsScheme, extend_documents
 from asgi_mtls.problems import PROBLEM_JSON, Problem
 from asgi_mtls.rules import Rule, check_is_rule
+from asgi_mtls.starlette import HttpForbiddenError
 
 __all__ = ["FORBIDDEN", "Caller", "Identity", "MutualTLS", "require"]
 
@@ -29,15 +30,11 @@ FORBIDDEN: dict[int | str, dict[str, Any]] = {
 }
 
 
-class _HttpForbiddenError(ForbiddenError, HTTPException):
+class _HttpForbiddenError(HttpForbiddenError, HTTPException):
     """Also an `HTTPException` of FastAPI: handlers of that class and of the status 403 get it.
 
     If only FastAPI's default handler is reached, the body is `detail`, which is a problem, too (RFC 9457 3.1).
     """
-
-    def __init__(self, problem: Problem) -> None:
-        HTTPException.__init__(self, problem.status, problem.detail, {"Content-Type": PROBLEM_JSON})
-        self.problem = problem
 
 
 class MutualTLS(SecurityBase):

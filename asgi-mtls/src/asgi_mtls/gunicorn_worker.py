@@ -56,8 +56,7 @@ class GunicornWorker(Worker):  # type: ignore[misc]
         try:
             settings = settings_of(cfg)
             _log_with(log, settings)
-            if settings.ssl_certfile:
-                await_certificate(settings)
+            await_certificate(settings)
             check(settings)
             log_serving(settings)
         except SettingsError as error:

@@ -46,8 +46,7 @@ def serve(app: Any, settings: Settings, **options: Any) -> None:
 
 def prepare(app: Any, settings: Settings, options: dict[str, Any]) -> MtlsConfig:
     """Check everything, and return the configuration of a server. Args and errors are those of `serve`."""
-    if settings.ssl_certfile:
-        await_certificate(settings)
+    await_certificate(settings)
     check(settings)
     return _configuration(app, settings, options)
 
@@ -115,9 +114,8 @@ async def serve_async(app: Any, settings: Settings, **options: Any) -> None:
     if (options.get("workers") or 1) > 1 or options.get("reload"):
         raise SettingsError("workers", "serve_async serves in this process and starts no other", "asgi_mtls.serve(...)")
     with _in_this_process(settings):
-        if settings.ssl_certfile:
-            for pause_s in pauses_for_certificate(settings):
-                await asyncio.sleep(pause_s)
+        for pause_s in pauses_for_certificate(settings):
+            await asyncio.sleep(pause_s)
         await asyncio.to_thread(check, settings)  # which takes long with a long list
         config = _configuration(app, settings, options)
         config.load_app()  # or SystemExit, before anything is opened

@@ -1,4 +1,4 @@
-"""The settings of a server: one frozen object, whichever way they come in.
+"""The settings of a server: one frozen object.
 
 `Settings` is made by keyword, or from environment variables and a command line (`asgi_mtls.command_line`). An error
 names a setting as the user has spelled it.
@@ -232,7 +232,7 @@ class Settings:
         )
 
 
-DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
+DEFAULTS: dict[str, Any] = {setting.name: setting.default for setting in fields(Settings)}
 _OF_TLS = sorted(name for name in DEFAULTS if name.startswith("ssl_") or name in ("crl", "trusted_proxy"))
 
 

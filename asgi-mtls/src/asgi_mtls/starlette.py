@@ -26,7 +26,7 @@ content_security_policy = policy
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
-class _HttpForbiddenError(ForbiddenError, HTTPException):
+class HttpForbiddenError(ForbiddenError, HTTPException):
     """Also an `HTTPException` of Starlette: handlers of that class and of the status 403 get it."""
 
     def __init__(self, problem: Problem) -> None:
@@ -49,9 +49,9 @@ def require(rule: Rule | None = None, name: str | None = None) -> Callable[[_End
 
     def check(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         connection = next(value for value in (*arguments, *keywords.values()) if isinstance(value, HTTPConnection))
-        caller = check_certificate(connection, client_identity(connection), _HttpForbiddenError)
+        caller = check_certificate(connection, client_identity(connection), HttpForbiddenError)
         if rule is not None:
-            check_rule(connection, caller, rule, name, _HttpForbiddenError)
+            check_rule(connection, caller, rule, name, HttpForbiddenError)
 
     def decorate(endpoint: _Endpoint) -> _Endpoint:
         if inspect.iscoroutinefunction(endpoint):

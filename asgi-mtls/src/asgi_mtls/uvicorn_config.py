@@ -1,7 +1,7 @@
 """Uvicorn's configuration with mutual TLS in it.
 
-Uvicorn calls `load` in each process that serves, inside its event loop: with several workers, on reload, in a program
-of one's own. So whatever starts a server with this configuration gets all of it.
+Uvicorn calls `load` in each process that serves, inside its event loop: with several workers, on reload, in your own
+program. So every server with this configuration has all of it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _context(config: uvicorn.Config, _: Any) -> ssl.SSLContext:
 def _accept_in(loop: asyncio.AbstractEventLoop) -> None:
     """Have a loop's `create_server` leave the connections of a `ReloadingContext` to a `TlsAcceptor`.
 
-    `create_server` of asyncio and uvloop gives the peer's address to nobody before the TLS handshake is over, and
-    Uvicorn no way to set the handshake's time limit.
+    `create_server` of asyncio and uvloop does not say whose handshake is in progress, and Uvicorn has no option for
+    the handshake's time limit.
 
     Raises:
         SettingsError: the loop can't be extended.

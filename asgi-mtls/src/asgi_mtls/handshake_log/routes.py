@@ -21,7 +21,7 @@ from starlette.routing import Route
 from asgi_mtls.authorization import authorize
 from asgi_mtls.handshake_log import recorder
 from asgi_mtls.handshake_log.summary import HandshakeSummary
-from asgi_mtls.problems import PROBLEM_JSON
+from asgi_mtls.problems import PROBLEM_JSON, Problem
 from asgi_mtls.tls_extension import HANDSHAKE_LOG
 
 PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -117,5 +117,5 @@ def _off(request: Request) -> Response:
 
 
 def _problem(request: Request, status: int, title: str, detail: str) -> Response:
-    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": request.url.path}
-    return JSONResponse(problem, status, media_type=PROBLEM_JSON)
+    problem = Problem("about:blank", title, status, detail, instance=request.url.path)
+    return JSONResponse(problem.as_json(), status, media_type=PROBLEM_JSON)
